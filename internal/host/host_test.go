@@ -1,0 +1,297 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func open(t *testing.T) *State {
+	t.Helper()
+	s, err := Open(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestOpenRefusesWhatCannotWork(t *testing.T) {
+	for name, dir := range map[string]string{
+		"relative": "state",
+		"too long": "/" + strings.Repeat("x", 120),
+	} {
+		if _, err := Open(dir); !errors.Is(err, ErrStateDir) {
+			t.Errorf("%s: err = %v, want ErrStateDir", name, err)
+		}
+	}
+}
+
+func TestOpenClosesDirectoryToOthers(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(dir)
+	if err != nil || st.Mode().Perm() != 0o700 {
+		t.Errorf("mode = %v (%v), want 0700", st.Mode(), err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	s, other := open(t), open(t)
+	seen := map[string]bool{}
+	for range 100 {
+		n := s.NewName("42")
+		if seen[n] {
+			t.Fatalf("%s was made twice", n)
+		}
+		seen[n] = true
+		if !s.Owns(n) || other.Owns(n) || !IsJobVM(n) {
+			t.Fatalf("%s: Owns %v, other state owns %v, IsJobVM %v", n, s.Owns(n), other.Owns(n), IsJobVM(n))
+		}
+	}
+	for _, hostile := range []string{"", "../../etc", "-x", strings.Repeat("9", 400), "4 2\n"} {
+		if n := s.NewName(hostile); !s.Owns(n) {
+			t.Errorf("job id %q makes the name %q, which is not recognised as ours", hostile, n)
+		}
+	}
+	for _, foreign := range []string{"", "grtd-app-12-34-0", "gitlab-42", "base", "grtd-" + s.id + "-42", s.NewName("1") + "x"} {
+		if s.Owns(foreign) {
+			t.Errorf("%q counts as ours", foreign)
+		}
+	}
+}
+
+func TestRecordLife(t *testing.T) {
+	s := open(t)
+	name := s.NewName("7")
+	e, err := s.Create(Record{VM: name, JobKey: "7-abc", JobID: "7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := s.Claim(name); ok || err != nil {
+		t.Fatalf("claimed a record that is answered for (%v)", err)
+	}
+	if err := e.Update(func(r *Record) { r.Image = "base" }); err != nil {
+		t.Fatal(err)
+	}
+	recs, err := s.Records()
+	if err != nil || len(recs) != 1 || recs[0].Image != "base" {
+		t.Fatalf("records = %+v, %v", recs, err)
+	}
+	e.Release()
+	again, ok, err := s.Claim(name)
+	if !ok || err != nil || again.Record.JobKey != "7-abc" {
+		t.Fatalf("claim after release: %+v %v %v", again, ok, err)
+	}
+	if err := again.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := s.Claim(name); ok || err != nil || s.HasRecord(name) {
+		t.Errorf("a removed record can be claimed (%v, %v)", ok, err)
+	}
+	assertEmpty(t, s.vmsDir())
+}
+
+func TestInheritedDescriptorKeepsRecord(t *testing.T) {
+	s := open(t)
+	name := s.NewName("7")
+	e, err := s.Create(Record{VM: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dup, err := dupFile(e.LockFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Release()
+	if _, ok, _ := s.Claim(name); ok {
+		t.Fatal("record was claimed although a copy of its descriptor is open")
+	}
+	adopted, err := s.Adopt(name, dup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := adopted.Remove(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamagedRecordCanStillBeClaimed(t *testing.T) {
+	s := open(t)
+	for _, content := range []string{"", "{", `{"vm":"base"}`, "\x00\xff"} {
+		name := s.NewName("7")
+		e, err := s.Create(Record{VM: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(s.EntryDir(name), "record.json"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		e.Release()
+		got, ok, err := s.Claim(name)
+		if !ok || err != nil || got.Record.VM != name {
+			t.Errorf("%q: claim = %+v %v %v", content, got, ok, err)
+		}
+	}
+}
+
+func TestRemovePartialLeavesLivingOnes(t *testing.T) {
+	s := open(t)
+	for _, name := range []string{partial + "4194999-1", partial + "junk", removed + "grtd-x", fmt.Sprintf("%s%d-1", partial, os.Getpid())} {
+		if err := os.MkdirAll(filepath.Join(s.vmsDir(), name, "sub"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.RemovePartial()
+	left, err := os.ReadDir(s.vmsDir())
+	if err != nil || len(left) != 1 || left[0].Name() != fmt.Sprintf("%s%d-1", partial, os.Getpid()) {
+		t.Errorf("left: %v (%v), want the living process's only", left, err)
+	}
+}
+
+func TestCreateWhileSweepingNeverFails(t *testing.T) {
+	s := open(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() {
+		for ctx.Err() == nil {
+			s.RemovePartial()
+		}
+	})
+	for i := range 200 {
+		e, err := s.Create(Record{VM: s.NewName(fmt.Sprint(i))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Remove(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	sweeping.Wait()
+}
+
+func TestSlotsAreServedInOrder(t *testing.T) {
+	s := open(t)
+	first, err := s.TakeSlot(t.Context(), 1, Holder{JobID: "1", Project: "g/p"}, func(Waiting) { t.Error("waits for a free slot") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, id := range []string{"2", "3", "4"} {
+		queued := make(chan struct{})
+		var once sync.Once
+		wg.Go(func() {
+			slot, err := s.TakeSlot(t.Context(), 1, Holder{JobID: id}, func(w Waiting) {
+				once.Do(func() {
+					if len(w.Holders) != 1 || w.Holders[0].JobID != "1" {
+						t.Errorf("job %s is told of holders %+v", id, w.Holders)
+					}
+					close(queued)
+				})
+			})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			order = append(order, id)
+			mu.Unlock()
+			slot.Release()
+		})
+		<-queued
+	}
+	first.Release()
+	wg.Wait()
+	if got := strings.Join(order, " "); got != "2 3 4" {
+		t.Errorf("served in the order %s", got)
+	}
+	assertEmpty(t, s.queueDir())
+}
+
+func TestDeadTicketsAreSkipped(t *testing.T) {
+	s := open(t)
+	if err := os.WriteFile(filepath.Join(s.queueDir(), "00000000000000000001-1"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	slot, err := s.TakeSlot(t.Context(), 1, Holder{}, func(w Waiting) { t.Errorf("waits behind a dead ticket: %+v", w) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot.Release()
+}
+
+func TestWaitForSlotEndsWithContext(t *testing.T) {
+	s := open(t)
+	slot, err := s.TakeSlot(t.Context(), 1, Holder{}, func(Waiting) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slot.Release()
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err = s.TakeSlot(ctx, 1, Holder{}, func(Waiting) { cancel(cause) })
+	if !errors.Is(err, cause) {
+		t.Errorf("err = %v, want the context's cause", err)
+	}
+	assertEmpty(t, s.queueDir())
+}
+
+func TestManyWaitersNeverShareASlot(t *testing.T) {
+	s := open(t)
+	const n, waiters = 2, 40
+	var mu sync.Mutex
+	taken, most := 0, 0
+	var wg sync.WaitGroup
+	for range waiters {
+		wg.Go(func() {
+			slot, err := s.TakeSlot(t.Context(), n, Holder{}, func(Waiting) {})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			taken++
+			most = max(most, taken)
+			mu.Unlock()
+			s.Holders(n) // probing must never make a taken slot look free
+			mu.Lock()
+			taken--
+			mu.Unlock()
+			slot.Release()
+		})
+	}
+	wg.Wait()
+	if most > n {
+		t.Errorf("%d VMs ran at once in %d slots", most, n)
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	f.Add([]byte(`{"vm":"grtd-aaaaaa-1-bbbbbbbb","created":"2026-01-02T03:04:05Z","run":{"pid":1}}`))
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if rec, err := parseRecord(raw); err != nil && rec != (Record{}) {
+			t.Errorf("a failed parse yields %+v", rec)
+		}
+	})
+}
+
+func assertEmpty(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("%s holds %v (%v), want nothing", dir, left, err)
+	}
+}

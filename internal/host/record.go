@@ -1,0 +1,250 @@
+package host
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/proc"
+)
+
+// Record says which VM exists for which job. It holds no secret.
+type Record struct {
+	// VM is the VM's name and the record's own.
+	VM string `json:"vm"`
+	// JobKey is what the job is recognised by, see job.Job.
+	JobKey string `json:"job_key"`
+	// JobID and Project are for people.
+	JobID   string `json:"job_id"`
+	Project string `json:"project,omitempty"`
+	Image   string `json:"image,omitempty"`
+	// Created is when prepare began.
+	Created time.Time `json:"created"`
+	// Prepare and Keeper are the processes that answer, or answered, for the VM; Run is its `tart run`.
+	Prepare proc.ID `json:"prepare"`
+	Keeper  proc.ID `json:"keeper,omitzero"`
+	Run     proc.ID `json:"run,omitzero"`
+}
+
+// Describe names the job for a person.
+func (r Record) Describe() string {
+	if r.Project == "" {
+		return "job " + r.JobID
+	}
+	return fmt.Sprintf("job %s of %s", r.JobID, r.Project)
+}
+
+// Entry is a record whose lock this process holds.
+type Entry struct {
+	Record Record
+	state  *State
+	lock   *Lock
+}
+
+// Prefixes of a record directory that is being made (then comes the maker's pid), and of one that is being removed.
+const (
+	partial = ".partial-"
+	removed = ".removed-"
+)
+
+// Create writes a record and locks it. It appears under its name in one step, locked: there is no moment in which others could
+// take it for abandoned.
+func (s *State) Create(rec Record) (e *Entry, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("create record of %s: %w", rec.VM, err)
+		}
+	}()
+	tmp, err := os.MkdirTemp(s.vmsDir(), fmt.Sprintf("%s%d-*", partial, os.Getpid()))
+	if err != nil {
+		return nil, err
+	}
+	e = &Entry{Record: rec, state: s}
+	e.lock, err = tryLock(filepath.Join(tmp, "lock"), true)
+	if err == nil {
+		err = writeRecord(tmp, rec)
+	}
+	if err == nil {
+		err = os.Rename(tmp, s.EntryDir(rec.VM))
+	}
+	if err != nil {
+		os.RemoveAll(tmp)
+		e.lock.Release()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Adopt takes over a record whose locked descriptor this process inherited.
+func (s *State) Adopt(name string, lock *os.File) (*Entry, error) {
+	rec, err := s.read(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Entry{Record: rec, state: s, lock: inheritedLock(lock)}, nil
+}
+
+// Claim takes the record of a VM that nobody answers for any more. ok is false while somebody does, and when there is no such
+// record.
+func (s *State) Claim(name string) (e *Entry, ok bool, err error) {
+	lock, err := tryLock(filepath.Join(s.EntryDir(name), "lock"), true)
+	if errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	rec, err := s.read(name)
+	if err != nil {
+		// A damaged record still names its VM; that is all that is needed to destroy it.
+		rec = Record{VM: name}
+	}
+	return &Entry{Record: rec, state: s, lock: lock}, true, nil
+}
+
+// Names lists all VMs that have a record.
+func (s *State) Names() ([]string, error) {
+	dirs, err := os.ReadDir(s.vmsDir())
+	if err != nil {
+		return nil, fmt.Errorf("list records: %w", err)
+	}
+	var names []string
+	for _, d := range dirs {
+		if s.Owns(d.Name()) {
+			names = append(names, d.Name())
+		}
+	}
+	return names, nil
+}
+
+// Records reads all records, newest first. Records that vanish meanwhile are left out.
+func (s *State) Records() ([]Record, error) {
+	names, err := s.Names()
+	if err != nil {
+		return nil, err
+	}
+	var recs []Record
+	for _, name := range names {
+		if rec, err := s.read(name); err == nil {
+			recs = append(recs, rec)
+		}
+	}
+	slices.SortStableFunc(recs, func(a, b Record) int { return b.Created.Compare(a.Created) })
+	return recs, nil
+}
+
+// HasRecord tells whether a record of this name exists.
+func (s *State) HasRecord(name string) bool {
+	_, err := os.Lstat(s.EntryDir(name))
+	return err == nil
+}
+
+// RemovePartial removes what a crash in the middle of Create or Remove left.
+func (s *State) RemovePartial() {
+	dirs, err := os.ReadDir(s.vmsDir())
+	if err != nil {
+		return
+	}
+	for _, d := range dirs {
+		maker, making := strings.CutPrefix(d.Name(), partial)
+		if making {
+			pid, _, _ := strings.Cut(maker, "-")
+			making = livingProcess(pid)
+		}
+		if strings.HasPrefix(d.Name(), removed) || strings.HasPrefix(d.Name(), partial) && !making {
+			os.RemoveAll(filepath.Join(s.vmsDir(), d.Name()))
+		}
+	}
+}
+
+func livingProcess(pid string) bool {
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		return false
+	}
+	_, err = proc.Of(n)
+	return err == nil
+}
+
+// EntryDir is the directory of a VM's record, socket and logs.
+func (s *State) EntryDir(name string) string { return filepath.Join(s.vmsDir(), name) }
+
+// Socket is the path of the socket of a VM's keeper.
+func (s *State) Socket(name string) string { return s.socketPath(name) }
+
+// RunLog is the path of the file that has the output of a VM's `tart run`.
+func (s *State) RunLog(name string) string { return filepath.Join(s.EntryDir(name), "tart-run.log") }
+
+// KeeperLog is the path of the file that has what a VM's keeper did.
+func (s *State) KeeperLog(name string) string { return filepath.Join(s.EntryDir(name), "keeper.log") }
+
+func (s *State) read(name string) (Record, error) {
+	path := filepath.Join(s.EntryDir(name), "record.json")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Record{}, fmt.Errorf("read record: %w", err)
+	}
+	rec, err := parseRecord(raw)
+	if err == nil && rec.VM != name {
+		err = fmt.Errorf("it names VM %q", rec.VM)
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("read record %s: %w", path, err)
+	}
+	return rec, nil
+}
+
+func parseRecord(raw []byte) (Record, error) {
+	var rec Record
+	if err := json.Unmarshal(raw, &rec); err != nil {
+		return Record{}, err
+	}
+	return rec, nil
+}
+
+func writeRecord(dir string, rec Record) error {
+	raw, err := json.MarshalIndent(rec, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFileAtomic(filepath.Join(dir, "record.json"), append(raw, '\n'))
+}
+
+// Update changes the record on disk.
+func (e *Entry) Update(change func(*Record)) error {
+	rec := e.Record
+	change(&rec)
+	if err := writeRecord(e.state.EntryDir(rec.VM), rec); err != nil {
+		return fmt.Errorf("update record of %s: %w", rec.VM, err)
+	}
+	e.Record = rec
+	return nil
+}
+
+// LockFile is the locked descriptor, for a child that is to answer for the VM.
+func (e *Entry) LockFile() *os.File { return e.lock.File() }
+
+// Release lets go of the record without removing it: its child answers for the VM now, or a sweep will.
+func (e *Entry) Release() { e.lock.Release() }
+
+// Remove deletes the record and all its files. The VM must be gone.
+func (e *Entry) Remove() error {
+	defer e.lock.Release()
+	dir := e.state.EntryDir(e.Record.VM)
+	gone := filepath.Join(e.state.vmsDir(), removed+e.Record.VM)
+	err := os.Rename(dir, gone) // in one step, so that no half-removed record is ever seen
+	if err == nil {
+		err = os.RemoveAll(gone)
+	}
+	if err != nil {
+		return fmt.Errorf("remove record of %s: %w", e.Record.VM, err)
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Holder says who has a slot. It is advice for people; the lock alone decides.
+type Holder struct {
+	VM      string    `json:"vm"`
+	JobID   string    `json:"job_id"`
+	Project string    `json:"project,omitempty"`
+	Since   time.Time `json:"since"`
+}
+
+// Slot is one of the host's places for a running VM, taken.
+type Slot struct {
+	// Index counts from 0.
+	Index int
+	lock  *Lock
+}
+
+// File is the locked descriptor, for the VM's keeper and its `tart run`.
+func (s *Slot) File() *os.File { return s.lock.File() }
+
+// Release gives up this process's hold on the slot.
+func (s *Slot) Release() { s.lock.Release() }
+
+// AdoptSlot takes over a slot whose locked descriptor this process inherited.
+func AdoptSlot(index int, lock *os.File) *Slot { return &Slot{Index: index, lock: inheritedLock(lock)} }
+
+// Waiting describes a wait for a slot.
+type Waiting struct {
+	// Position is 1 for the next in line.
+	Position int
+	// Holders are those who have the slots.
+	Holders []Holder
+}
+
+// TakeSlot waits in line until one of n slots is free, and takes it. Jobs are served in the order in which they came. waiting is
+// called when a wait begins and whenever the position or the holders change.
+func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Waiting)) (*Slot, error) {
+	ticket, name, err := s.drawTicket()
+	if err != nil {
+		return nil, fmt.Errorf("queue for a slot: %w", err)
+	}
+	defer func() {
+		os.Remove(filepath.Join(s.queueDir(), name))
+		ticket.Release()
+	}()
+	var slot *Slot
+	var told string
+	err = poll(ctx, func() (bool, error) {
+		position, err := s.position(name)
+		if err != nil {
+			return false, err
+		}
+		if position == 1 {
+			slot, err = s.tryTake(n, who)
+			if slot != nil || err != nil {
+				return slot != nil, err
+			}
+		}
+		w := Waiting{Position: position, Holders: s.Holders(n)}
+		if now := fmt.Sprint(w); now != told {
+			told = now
+			waiting(w)
+		}
+		return false, nil
+	})
+	return slot, err
+}
+
+// drawTicket queues up. Tickets sort by time of arrival, and are locked as long as the one who waits lives.
+func (s *State) drawTicket() (*Lock, string, error) {
+	var err error
+	for range 5 {
+		name := fmt.Sprintf("%020d-%d", time.Now().UnixNano(), os.Getpid())
+		var lock *Lock
+		if lock, err = tryLock(filepath.Join(s.queueDir(), name), true); err == nil {
+			return lock, name, nil
+		}
+		if !errors.Is(err, errBusy) && !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		// Somebody took the ticket for a dead one's in the instant before it was locked.
+	}
+	return nil, "", err
+}
+
+// position is the place in the queue, 1 for the next in line. Tickets of the dead in front of ours are removed.
+func (s *State) position(mine string) (int, error) {
+	tickets, err := os.ReadDir(s.queueDir()) // sorted
+	if err != nil {
+		return 0, err
+	}
+	ahead := 0
+	for _, t := range tickets {
+		if t.Name() >= mine {
+			break
+		}
+		if ahead > 0 { // one living ticket in front is enough to wait; the rest is counted, not probed
+			ahead++
+			continue
+		}
+		path := filepath.Join(s.queueDir(), t.Name())
+		switch lock, err := tryLock(path, false); {
+		case err == nil:
+			os.Remove(path)
+			lock.Release()
+		case errors.Is(err, errBusy):
+			ahead++
+		}
+	}
+	return ahead + 1, nil
+}
+
+// tryTake takes a free slot, or none.
+func (s *State) tryTake(n int, who Holder) (*Slot, error) {
+	for i := range n {
+		lock, err := tryLock(s.slotPath(i), true)
+		if errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("take slot %d: %w", i, err)
+		}
+		raw, err := json.Marshal(who)
+		if err == nil {
+			// In place, not by a new file: the lock is on this one.
+			err = lock.f.Truncate(0)
+		}
+		if err == nil {
+			_, err = lock.f.WriteAt(append(raw, '\n'), 0)
+		}
+		if err != nil {
+			lock.Release()
+			return nil, fmt.Errorf("take slot %d: %w", i, err)
+		}
+		return &Slot{Index: i, lock: lock}, nil
+	}
+	return nil, nil
+}
+
+// Holders tells who has the taken ones of n slots.
+func (s *State) Holders(n int) []Holder {
+	var holders []Holder
+	for i := range n {
+		lock, err := tryLock(s.slotPath(i), false)
+		if err == nil {
+			lock.Release()
+			continue
+		}
+		if !errors.Is(err, errBusy) {
+			continue
+		}
+		var h Holder
+		if raw, err := os.ReadFile(s.slotPath(i)); err == nil {
+			_ = json.Unmarshal(raw, &h) // half-written just now, or damaged: the holder stays nameless
+		}
+		holders = append(holders, h)
+	}
+	return slices.Clip(holders)
+}
+
+func (s *State) slotPath(i int) string { return filepath.Join(s.slotsDir(), strconv.Itoa(i)) }
+
+// Describe names the holder for a person.
+func (h Holder) Describe() string {
+	if h.JobID == "" {
+		return "a job that is just starting or ending"
+	}
+	r := Record{JobID: h.JobID, Project: h.Project}
+	return r.Describe()
+}
