@@ -1,0 +1,177 @@
+package tart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/proc"
+)
+
+// RunOptions are options of `tart run`.
+type RunOptions struct {
+	Graphics bool
+	VNC      bool
+	Softnet  bool
+	// LogPath gets everything that `tart run` prints; it is appended to.
+	LogPath string
+}
+
+// args passes the options that a throw-away VM should have: no access to the host's microphone and clipboard. Its disk is not
+// worth syncing, https://github.com/openai/tart/blob/main/benchmark/README.md.
+func (o RunOptions) args(name string) []string {
+	args := []string{"run", name, "--no-audio", "--no-clipboard", "--root-disk-opts=sync=none,caching=cached"}
+	if !o.Graphics {
+		args = append(args, "--no-graphics")
+	}
+	if o.VNC {
+		args = append(args, "--vnc")
+	}
+	if o.Softnet {
+		args = append(args, "--net-softnet")
+	}
+	return args
+}
+
+// Run is a started `tart run`. The VM lives exactly as long as this process.
+type Run struct {
+	id    proc.ID
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error
+}
+
+// gate is a shell script that becomes `tart run` only when it is told to. Its pid can so be written down before there is a VM;
+// if the one who was to write it down dies first, end of file ends the script too.
+const gate = `read -r go <&3 && [ "$go" = go ] && exec 3<&- && exec "$0" "$@"; exit 125`
+
+// StartRun starts `tart run` in a session of its own, so that no signal to our process group and no closing terminal ends it.
+// started is told the process before it becomes a VM; when it returns an error, there will be none. inherit are descriptors that
+// the process keeps open while it lives.
+func (c *Client) StartRun(name string, opt RunOptions, inherit []*os.File, started func(proc.ID) error) (*Run, error) {
+	log, err := os.OpenFile(opt.LogPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("log of tart run: %w", err)
+	}
+	defer log.Close()
+	go_, release, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer go_.Close()
+	defer release.Close()
+
+	cmd := exec.Command("/bin/sh", append([]string{"-c", gate, c.path}, opt.args(name)...)...)
+	cmd.Env = c.env
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = append([]*os.File{go_}, inherit...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, &Error{Kind: KindCannotRun, Command: "run", ExitCode: -1, Err: err}
+	}
+	r := &Run{cmd: cmd, ended: make(chan struct{})}
+	r.id, err = proc.Of(cmd.Process.Pid)
+	if err == nil {
+		err = started(r.id)
+	}
+	if err == nil {
+		_, err = release.WriteString("go\n")
+	}
+	if err != nil {
+		_ = release.Close() // ends the script
+		_ = cmd.Wait()
+		return nil, fmt.Errorf("start tart run: %w", err)
+	}
+	go func() {
+		r.err = cmd.Wait()
+		close(r.ended)
+	}()
+	return r, nil
+}
+
+// ID names the process.
+func (r *Run) ID() proc.ID { return r.id }
+
+// Ended is closed when `tart run` has ended, and with it the VM.
+func (r *Run) Ended() <-chan struct{} { return r.ended }
+
+// PowerOff ends the VM as `tart stop` does: SIGINT, and SIGKILL when that takes longer than timeout. A SIGINT that comes before tart
+// has armed itself is lost, hence the SIGKILL. The guest gets no chance to shut down either way, and needs none: its disk goes.
+func (r *Run) PowerOff(timeout time.Duration) {
+	powerOff(r.id, timeout, func(d time.Duration) bool {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-r.ended:
+			return true
+		case <-timer.C:
+			return false
+		}
+	})
+	<-r.ended // SIGKILL can't fail; a process in uninterruptible sleep ends when it wakes
+}
+
+// PowerOffOrphan does the same to the `tart run` of a keeper that is gone.
+func PowerOffOrphan(id proc.ID, timeout time.Duration) {
+	powerOff(id, timeout, id.WaitGone)
+}
+
+func powerOff(id proc.ID, timeout time.Duration, gone func(time.Duration) bool) {
+	id.SignalGroup(syscall.SIGINT)
+	if gone(timeout) {
+		return
+	}
+	id.SignalGroup(syscall.SIGKILL)
+	gone(timeout)
+}
+
+// Reason explains why `tart run` ended by itself, from its exit and the log's end. The exit code alone can't tell a crash of the
+// guest from a clean shutdown: both are 0.
+func (r *Run) Reason(logTail []byte) *Error {
+	select {
+	case <-r.ended:
+	default:
+		return nil
+	}
+	e := &Error{Command: "run", ExitCode: r.cmd.ProcessState.ExitCode(), Text: LastWords(logTail)}
+	e.Kind = classify(e.ExitCode, e.Text)
+	if status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		e.Text = strings.TrimPrefix(e.Text+"; killed by signal "+status.Signal().String(), "; ")
+	}
+	if exitErr := (*exec.ExitError)(nil); errors.As(r.err, &exitErr) {
+		e.Err = exitError{r.err, e.ExitCode}
+	}
+	return e
+}
+
+// Tail reads the last n bytes of a file, or less.
+func Tail(path string, n int64) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	size := n
+	if st, err := f.Stat(); err == nil {
+		size = st.Size()
+	}
+	buf := make([]byte, min(n, size))
+	got, _ := f.ReadAt(buf, max(0, size-n))
+	return buf[:got]
+}
+
+// Retry calls a tart command again, once, when tart's own garbage collection got in its way: any other tart command deletes the
+// temporary directory of a clone in the instant between its creation and its lock.
+// https://github.com/openai/tart/blob/main/Sources/tart/Config.swift
+func Retry(ctx context.Context, call func(context.Context) error) error {
+	err := call(ctx)
+	if KindOf(err) == KindRace && ctx.Err() == nil {
+		return call(ctx)
+	}
+	return err
+}

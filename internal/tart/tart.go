@@ -1,0 +1,222 @@
+// Package tart is the only one that starts `tart`. It knows the command line, the JSON and the error texts of Tart, and turns
+// them into typed calls and typed errors, so that nobody else reads Tart's words.
+//
+// It takes no decisions: which VM, when, and what follows from an error is for its callers.
+package tart
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Client starts one tart executable with one environment.
+type Client struct {
+	path string
+	env  []string
+	home string
+	// inherit are descriptors that every child gets, so that locks outlive this process as long as a child still works.
+	inherit []*os.File
+}
+
+// well-known places of tart, for the short PATH that launchd gives to GitLab Runner.
+var usualDirs = []string{"/opt/homebrew/bin", "/usr/local/bin"}
+
+// passed are the variables of the driver's environment that tart gets to see. Nothing else passes: GitLab Runner's environment
+// holds every variable of the job, secrets included. (TRACEPARENT, too, would make tart send its argv to a collector.)
+var passed = []string{"HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TART_HOME", "__CF_USER_TEXT_ENCODING"}
+
+// Environ picks from environ what tart, and a keeper, may see. CI=1 makes tart's progress plain lines; TART_NO_AUTO_PRUNE keeps
+// it from deleting cached images that another job is about to clone.
+func Environ(environ []string) []string {
+	var env []string
+	path := ""
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if name == "PATH" {
+			path = value
+		} else if slices.Contains(passed, name) {
+			env = append(env, kv)
+		}
+	}
+	dirs := filepath.SplitList(path)
+	for _, dir := range usualDirs { // tart looks for softnet in PATH
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return append(env, "PATH="+strings.Join(dirs, string(filepath.ListSeparator)), "CI=1", "TART_NO_AUTO_PRUNE=1")
+}
+
+// ErrNotFound means that there is no tart executable.
+var ErrNotFound = errors.New("tart executable not found")
+
+// New finds the executable: a path is taken as it is, a bare name is looked up in environ's PATH and the places where Homebrew
+// puts it.
+func New(executable string, environ []string) (*Client, error) {
+	env := Environ(environ)
+	path, err := find(executable, env)
+	if err != nil {
+		return nil, err
+	}
+	home := lookup(env, "TART_HOME")
+	if home == "" {
+		home = filepath.Join(lookup(env, "HOME"), ".tart")
+	}
+	return &Client{path: path, env: env, home: home}, nil
+}
+
+func find(executable string, env []string) (string, error) {
+	if strings.Contains(executable, "/") {
+		if err := executableFile(executable); err != nil {
+			return "", fmt.Errorf("%w: %w", ErrNotFound, err)
+		}
+		return filepath.Abs(executable)
+	}
+	dirs := filepath.SplitList(lookup(env, "PATH"))
+	for _, dir := range dirs {
+		path := filepath.Join(dir, executable)
+		if filepath.IsAbs(path) && executableFile(path) == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%w: no %q in %s", ErrNotFound, executable, strings.Join(dirs, ", "))
+}
+
+func executableFile(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if st.IsDir() || st.Mode().Perm()&0o111 == 0 {
+		return fmt.Errorf("%s is not an executable file", path)
+	}
+	return nil
+}
+
+func lookup(env []string, name string) string {
+	for _, kv := range slices.Backward(env) {
+		if n, v, _ := strings.Cut(kv, "="); n == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// Path is the executable's absolute path.
+func (c *Client) Path() string { return c.path }
+
+// VMDir is where Tart keeps a local VM.
+// https://github.com/openai/tart/blob/main/Sources/tart/VMStorageLocal.swift
+func (c *Client) VMDir(name string) string { return filepath.Join(c.home, "vms", name) }
+
+// VMDirs lists the names of the directories that hold local VMs, at the price of one directory read instead of a process. It is a
+// hint only: ok is false where the directory can't be read, and names may be of incomplete VMs.
+func (c *Client) VMDirs() (names []string, ok bool) {
+	dirs, err := os.ReadDir(filepath.Join(c.home, "vms"))
+	if err != nil {
+		return nil, errors.Is(err, os.ErrNotExist)
+	}
+	for _, d := range dirs {
+		names = append(names, d.Name())
+	}
+	return names, true
+}
+
+// Inheriting returns a client whose children inherit the given descriptors.
+func (c *Client) Inheriting(files ...*os.File) *Client {
+	d := *c
+	d.inherit = append(slices.Clip(c.inherit), files...)
+	return &d
+}
+
+// call is one finished tart process.
+type call struct {
+	args     []string
+	stdout   []byte
+	stderr   []byte
+	exitCode int
+}
+
+// options of a single call.
+type options struct {
+	// env is added to the client's environment, for this call only.
+	env []string
+	// line gets each line of stdout as it comes.
+	line func(string)
+	// interrupt is the signal that ends the call when its context does.
+	interrupt syscall.Signal
+}
+
+// killDelay is how long a child may take to end after it was asked to, and how long its pipes may stay open after it ended.
+const killDelay = 3 * time.Second
+
+// run runs tart to its end. Its errors are of type *Error, with the context's cause inside where that ended the call.
+func (c *Client) run(ctx context.Context, opt options, args ...string) (call, error) {
+	cmd := exec.CommandContext(ctx, c.path, args...)
+	cmd.Env = append(slices.Clip(c.env), opt.env...)
+	cmd.ExtraFiles = c.inherit
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout = &stdout
+	if opt.line != nil {
+		cmd.Stdout = &lineWriter{keep: &stdout, emit: opt.line}
+	}
+	cmd.Stderr = &stderr
+	sig := opt.interrupt
+	if sig == 0 {
+		sig = syscall.SIGTERM
+	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(sig) }
+	cmd.WaitDelay = killDelay
+	err := cmd.Run()
+	done := call{args: args, stdout: stdout.Bytes(), stderr: stderr.Bytes(), exitCode: -1}
+	if cmd.ProcessState != nil {
+		done.exitCode = cmd.ProcessState.ExitCode()
+	}
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		return done, &Error{Kind: KindInterrupted, Command: args[0], ExitCode: done.exitCode, Err: cause}
+	}
+	if exitErr := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exitErr) {
+		return done, &Error{Kind: KindCannotRun, Command: args[0], ExitCode: -1, Err: err}
+	}
+	if err != nil {
+		return done, newError(done, err)
+	}
+	return done, nil
+}
+
+// lineWriter hands on complete lines, and keeps the last part of everything.
+type lineWriter struct {
+	keep *bytes.Buffer
+	part []byte
+	emit func(string)
+}
+
+// maxKept bounds what is kept of a call's streamed output, in bytes.
+const maxKept = 64 << 10
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.keep.Write(p)
+	if extra := w.keep.Len() - maxKept; extra > 0 {
+		w.keep.Next(extra)
+	}
+	w.part = append(w.part, p...)
+	for {
+		i := bytes.IndexAny(w.part, "\r\n")
+		if i < 0 {
+			return len(p), nil
+		}
+		if line := strings.TrimSpace(string(w.part[:i])); line != "" {
+			w.emit(line)
+		}
+		w.part = w.part[i+1:]
+	}
+}
