@@ -1,0 +1,145 @@
+// Package job is GitLab Runner's side of the Custom executor: the job it describes, the environment it gives to each stage, the
+// exit codes it understands and the marks it knows in a log.
+// https://docs.gitlab.com/runner/executors/custom/
+//
+// It knows nothing of VMs.
+package job
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Job is what the driver needs to know of a GitLab CI job.
+type Job struct {
+	// ID is GitLab's number of the job.
+	ID string
+	// Key tells jobs apart, also those of different GitLab instances with the same ID. It is made from the job's token, which no
+	// other job knows, and does not give the token away.
+	Key string
+	// Project is the project's full path.
+	Project string
+	// Image is the name under `image:`, with variables expanded; empty if the job has none.
+	Image string
+	// ImagePullPolicies are from `image: pull_policy:`.
+	ImagePullPolicies []string
+	// Timeout is the whole job's.
+	Timeout time.Duration
+	// Credentials are the job's own registry logins.
+	Credentials []RegistryLogin
+	// Variables are all the job's variables, expanded. A job can set each of them, whatever GitLab had in it.
+	Variables map[string]string
+	// Trusted is false when all this had to be taken from the variables.
+	Trusted bool
+}
+
+// RegistryLogin is a user name and password for one registry.
+type RegistryLogin struct{ Host, Username, Password string }
+
+// response is the part we use of the job response that GitLab Runner writes for every stage. Unknown fields are ignored.
+// https://gitlab.com/gitlab-org/gitlab-runner/-/blob/main/common/spec/spec.go
+type response struct {
+	ID      int64  `json:"id"`
+	Token   string `json:"token"`
+	JobInfo struct {
+		ProjectFullPath string `json:"project_full_path"`
+		ProjectName     string `json:"project_name"`
+	} `json:"job_info"`
+	RunnerInfo struct {
+		Timeout int64 `json:"timeout"`
+	} `json:"runner_info"`
+	Image struct {
+		Name         string   `json:"name"`
+		PullPolicies []string `json:"pull_policy"`
+	} `json:"image"`
+	Credentials []struct {
+		Type     string `json:"type"`
+		URL      string `json:"url"`
+		Username string `json:"username"`
+		Password string `json:"password"`
+	} `json:"credentials"`
+}
+
+// defaultTimeout is GitLab Runner's for a job that has none (common.DefaultTimeout).
+const defaultTimeout = 2 * time.Hour
+
+// Load reads the job from JOB_RESPONSE_FILE. The variables of the environment come second: a job can override CI_JOB_ID and all
+// others, so they say nothing about who the job is. Only where there is no such file (GitLab Runner before 14.1) they must do, and
+// the job is marked as not trusted.
+func Load(env Environ) (*Job, error) {
+	j := &Job{Variables: env.Variables()}
+	path := env.Get("JOB_RESPONSE_FILE")
+	raw, err := os.ReadFile(path)
+	if path == "" || errors.Is(err, fs.ErrNotExist) {
+		j.fromVariables()
+		return j, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the job: JOB_RESPONSE_FILE: %w", err)
+	}
+	if err := j.fromResponse(raw); err != nil {
+		return nil, fmt.Errorf("read the job: JOB_RESPONSE_FILE %s: %w", path, err)
+	}
+	return j, nil
+}
+
+func (j *Job) fromResponse(raw []byte) error {
+	var r response
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return err
+	}
+	if r.ID <= 0 {
+		return fmt.Errorf("it has no job id")
+	}
+	j.Trusted = true
+	j.ID = strconv.FormatInt(r.ID, 10)
+	j.Key = key(j.ID, r.Token)
+	j.Project = r.JobInfo.ProjectFullPath
+	if j.Project == "" {
+		j.Project = r.JobInfo.ProjectName
+	}
+	j.Image = strings.TrimSpace(r.Image.Name)
+	j.ImagePullPolicies = r.Image.PullPolicies
+	j.Timeout = timeout(r.RunnerInfo.Timeout)
+	for _, c := range r.Credentials {
+		if c.Type == "registry" {
+			j.Credentials = append(j.Credentials, RegistryLogin{Host: c.URL, Username: c.Username, Password: c.Password})
+		}
+	}
+	return nil
+}
+
+func (j *Job) fromVariables() {
+	j.ID = j.Variables["CI_JOB_ID"]
+	if _, err := strconv.ParseUint(j.ID, 10, 63); err != nil {
+		j.ID = ""
+	}
+	if j.ID != "" {
+		j.Key = key(j.ID, j.Variables["CI_JOB_TOKEN"])
+	}
+	j.Project = j.Variables["CI_PROJECT_PATH"]
+	j.Image = strings.TrimSpace(j.Variables["CI_JOB_IMAGE"])
+	seconds, _ := strconv.ParseInt(j.Variables["CI_JOB_TIMEOUT"], 10, 64)
+	j.Timeout = timeout(seconds)
+}
+
+func timeout(seconds int64) time.Duration {
+	const longest = 31 * 24 * time.Hour // GitLab's limit is a month
+	if seconds <= 0 {
+		return defaultTimeout
+	}
+	return min(time.Duration(min(seconds, 1<<31))*time.Second, longest)
+}
+
+func key(id, token string) string {
+	sum := sha256.Sum256([]byte("gitlab-runner-tart-driver job " + id + " " + token))
+	return id + "-" + hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,65 @@
+package job
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Log writes the driver's own lines into the job log. All go to one stream: GitLab Runner keeps no order between two.
+type Log struct {
+	mu  sync.Mutex
+	w   io.Writer
+	now func() time.Time
+}
+
+// NewLog makes a log on w.
+func NewLog(w io.Writer, now func() time.Time) *Log { return &Log{w: w, now: now} }
+
+// Linef writes a line. Control characters of values that came from outside don't reach the log.
+func (l *Log) Linef(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintln(l.w, Printable(fmt.Sprintf(format, args...)))
+}
+
+// Section starts a collapsible section of the job log and returns what ends it.
+// https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections
+func (l *Log) Section(id, header string) (end func()) {
+	l.mark("section_start", id, header)
+	return func() { l.mark("section_end", id, "") }
+}
+
+func (l *Log) mark(what, id, header string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(l.w, "%s:%d:%s\r\x1b[0K%s", what, l.now().Unix(), id, Printable(header))
+	if header != "" {
+		fmt.Fprintln(l.w)
+	}
+}
+
+// Printable replaces control characters, line ends among them, and invalid UTF-8.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+// Took writes a duration as people read it: 0.34 s, 12.3 s, 2 min 5 s.
+func Took(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	default:
+		d = d.Round(time.Second)
+		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+	}
+}

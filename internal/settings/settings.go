@@ -1,0 +1,183 @@
+// Package settings has every setting of the driver in one table (table.go): its flag, job variables, default, what it takes and
+// what it is for. Flags, --help, the reference in docs/ and the resolved Settings all come from that table.
+//
+// It only parses and checks values. What they lead to is decided elsewhere.
+package settings
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Settings are the resolved values. They are not changed after Resolve.
+type Settings struct {
+	TartExecutable string
+	StateDir       string
+
+	DefaultImage     string
+	PullPolicies     []string
+	RegistryHost     string
+	RegistryUsername string
+	RegistryPassword string
+	InsecurePull     bool
+	PullConcurrency  int
+
+	CPU           int
+	MemoryMB      int
+	Display       string
+	AutoResources bool
+	Concurrency   int
+	MaxVMs        int
+	MAC           string
+
+	Timeout     time.Duration
+	SlotTimeout time.Duration
+
+	SSHUsername string
+	SSHPassword string
+	SSHPort     int
+	Shell       string
+
+	GuestBuildsDir string
+	GuestCacheDir  string
+
+	Headless bool
+	VNC      bool
+	Softnet  bool
+
+	origins map[string]Origin
+}
+
+// Origin says where a value came from, in words for a person, such as "flag --cpu".
+type Origin string
+
+// DefaultOrigin is the origin of a value that nobody set.
+const DefaultOrigin Origin = "default"
+
+// Origin tells where the value of a setting came from.
+func (s *Settings) Origin(name string) Origin { return s.origins[name] }
+
+// IsDefault tells whether nobody set the setting.
+func (s *Settings) IsDefault(name string) bool { return s.origins[name] == DefaultOrigin }
+
+// Slots is the number of VMs that may run on this host at once.
+func (s *Settings) Slots() int { return max(s.MaxVMs, s.Concurrency) }
+
+// ValueError is a value that a setting does not take.
+type ValueError struct {
+	// Origin says who gave the value.
+	Origin Origin
+	// Value is what was given; it is not shown for secrets.
+	Value string
+	// Secret hides the value.
+	Secret bool
+	// Expected says what the setting takes.
+	Expected string
+}
+
+func (e *ValueError) Error() string {
+	if e.Secret {
+		return fmt.Sprintf("%s: value is not usable: expected %s", e.Origin, e.Expected)
+	}
+	const most = 200 // bytes; a value may be a file's content
+	shown := e.Value
+	if len(shown) > most {
+		shown = shown[:most] + "…"
+	}
+	return fmt.Sprintf("%s: %q: expected %s", e.Origin, shown, e.Expected)
+}
+
+// Sources are where values come from, later ones before earlier ones: defaults, flags, job variables.
+type Sources struct {
+	// Flags by the setting's name; only those that were given.
+	Flags map[string]string
+	// Variables are the job's variables, without CUSTOM_ENV_.
+	Variables map[string]string
+	// Defaults replace the table's defaults, by the setting's name, where these depend on the host.
+	Defaults map[string]string
+}
+
+// Resolve works out every setting. All faulty values are reported, not just the first.
+func Resolve(src Sources) (*Settings, []error) {
+	s := &Settings{origins: map[string]Origin{}}
+	var errs []error
+	for _, row := range Table() {
+		value, origin := row.pick(src)
+		s.origins[row.Name] = origin
+		if expected := row.set(s, value); expected != "" {
+			errs = append(errs, &ValueError{Origin: origin, Value: value, Secret: row.Secret, Expected: expected})
+		}
+	}
+	return s, errs
+}
+
+// pick finds the value that counts. An empty job variable counts as not set, as in the Python driver: GitLab has no way to unset
+// an inherited one.
+func (row Setting) pick(src Sources) (string, Origin) {
+	for _, name := range row.Variables {
+		if v, ok := src.Variables[name]; ok && v != "" {
+			return v, Origin("variable " + name)
+		}
+	}
+	if v, ok := src.Flags[row.Name]; ok {
+		return v, Origin("flag --" + row.Name)
+	}
+	if v, ok := src.Defaults[row.Name]; ok {
+		return v, DefaultOrigin
+	}
+	return row.Default, DefaultOrigin
+}
+
+// Unknown names the job's TART_ variables that no setting has, each with the nearest name that one does have.
+func Unknown(variables map[string]string) []string {
+	var known []string
+	for _, row := range Table() {
+		known = append(known, row.Variables...)
+	}
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		if !strings.HasPrefix(name, "TART_") || slices.Contains(known, name) {
+			continue
+		}
+		text := fmt.Sprintf("variable %s is not a setting of this driver and has no effect", name)
+		if near := nearest(name, known); near != "" {
+			text += fmt.Sprintf("; did you mean %s?", near)
+		}
+		warnings = append(warnings, text)
+	}
+	return warnings
+}
+
+// nearest is the known name that takes the fewest edits to get to, if it is near at all.
+func nearest(name string, known []string) string {
+	best, most := "", len(name)/3
+	for _, k := range known {
+		if d := distance(name, k); d <= most {
+			best, most = k, d-1
+		}
+	}
+	return best
+}
+
+// distance is the number of single-byte insertions, deletions and replacements between a and b (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
