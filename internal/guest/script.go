@@ -1,0 +1,166 @@
+package guest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The programs below run in the guest. Each is handed to /bin/sh by whatever login shell the user has, in single quotes: so they
+// are one line each and hold no single quote, no exclamation mark and no newline, which csh and fish would see something in.
+
+// runProgram receives a script on its stdin, whole, before it starts it, for a shell that reads its program from a pipe reads it
+// byte by byte and shares it with the script's own commands. It leaves its process group's number where endProgram finds it.
+// The directory is the agreement between the two: whoever makes it first decides whether the script runs at all. What fails
+// before the script starts ends in SIGALRM, so that no exit status of a script can be mistaken for it.
+//
+//	$1 directory  $2 shell  $3 length of the script in bytes
+const runProgram = `d=$1; umask 077; mkdir "$d" || kill -ALRM $$; ` +
+	`if [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
+	`echo $g > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; kill -ALRM $$; }; ` +
+	`"$2" -l "$d/script" < /dev/null; s=$?; rm -rf "$d"; exit $s`
+
+// endProgram ends a script that runProgram runs: SIGTERM to its process group, and SIGKILL to what is left after a while.
+//
+//	$1 directory  $2 tenths of a second between the two
+const endProgram = `d=$1; umask 077; if mkdir "$d" 2> /dev/null; then exit 0; fi; ` +
+	`n=0; until [ -s "$d/group" ] || [ $n -ge 50 ]; do sleep 0.1; n=$((n+1)); done; ` +
+	`g=$(cat "$d/group" 2> /dev/null); g=$((g+0)); [ $g -gt 1 ] || exit 0; ` +
+	`kill -s TERM -- -$g 2> /dev/null; n=0; ` +
+	`while kill -s 0 -- -$g 2> /dev/null && [ $n -lt $2 ]; do sleep 0.1; n=$((n+1)); done; ` +
+	`kill -s KILL -- -$g 2> /dev/null; rm -rf "$d"; exit 0`
+
+// surveyProgram finds out what the guest is, and makes the directories that jobs need.
+//
+//	$1 wanted shell  $2... directories
+const surveyProgram = `w=$1; shift; echo grtd:os=$(uname -s); echo grtd:arch=$(uname -m); echo grtd:host=$(hostname 2> /dev/null || uname -n); ` +
+	`echo grtd:version=$(sw_vers -productVersion 2> /dev/null || (. /etc/os-release && echo $NAME $VERSION_ID) 2> /dev/null); ` +
+	`for s in "$w" /bin/bash bash /bin/sh; do p=$(command -v "$s" 2> /dev/null) && [ -x "$p" ] && break; done; echo grtd:shell=$p; ` +
+	`for d in "$@"; do mkdir -p "$d" 2> /dev/null; [ -d "$d" ] && [ -w "$d" ] && continue; ` +
+	`sudo -n mkdir -p "$d" 2> /dev/null && sudo -n chown "$(id -u):$(id -g)" "$d" 2> /dev/null && [ -w "$d" ] && continue; ` +
+	`echo "grtd:unwritable=$d"; done; echo grtd:user=$(id -un); echo grtd:end=`
+
+// ErrNotStarted means that a script could not even be started.
+var ErrNotStarted = errors.New("the script could not be started in the VM: its temporary directory cannot be written")
+
+// ErrEnded means that a script was ended on request.
+var ErrEnded = errors.New("the script was ended")
+
+// termGrace is the time between SIGTERM and SIGKILL for a script that is to end.
+const termGrace = 10 * time.Second
+
+// Info is what the guest says of itself.
+type Info struct {
+	// OS and Arch are uname's: Darwin or Linux, arm64, aarch64 or x86_64.
+	OS, Arch string
+	// Version is the operating system's, such as 15.3.1.
+	Version  string
+	Hostname string
+	User     string
+	// Shell is the wanted shell, or the one that takes its place.
+	Shell string
+	// Unwritable are directories that the user can't write to, even with sudo.
+	Unwritable []string
+}
+
+// Survey asks the guest what it is. It succeeds only when the guest runs commands.
+func (s *SSH) Survey(ctx context.Context, shell string, dirs ...string) (Info, error) {
+	var out, errs strings.Builder
+	status, err := s.Exec(ctx, commandLine(surveyProgram, append([]string{shell}, dirs...)...), Streams{Stdout: &out, Stderr: &errs})
+	if err != nil {
+		return Info{}, err
+	}
+	info, complete := parseSurvey(out.String())
+	if !complete {
+		return Info{}, fmt.Errorf("the VM does not run commands properly: exit status %d, it said %q", status.Code, lastLine(errs.String()+out.String()))
+	}
+	return info, nil
+}
+
+// parseSurvey picks the program's lines from whatever else the user's shell prints when it starts.
+func parseSurvey(out string) (info Info, complete bool) {
+	for line := range strings.Lines(out) {
+		kv, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "grtd:")
+		if !ok {
+			continue
+		}
+		k, v, _ := strings.Cut(kv, "=")
+		switch k {
+		case "os":
+			info.OS = v
+		case "arch":
+			info.Arch = v
+		case "version":
+			info.Version = v
+		case "host":
+			info.Hostname = v
+		case "user":
+			info.User = v
+		case "shell":
+			info.Shell = v
+		case "unwritable":
+			info.Unwritable = append(info.Unwritable, v)
+		case "end":
+			complete = true
+		}
+	}
+	return info, complete && info.Shell != ""
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}
+
+// RunScript runs a script of size bytes with a login shell. When ctx ends, the script's process group is ended before RunScript
+// returns ErrEnded, so that the next script finds a quiet guest.
+func (s *SSH) RunScript(ctx context.Context, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
+	dir := scriptDir()
+	line := commandLine(runProgram, dir, shell, strconv.FormatInt(size, 10))
+	status, err := s.Exec(ctx, line, Streams{Stdin: script, Stdout: stdout, Stderr: stderr})
+	switch {
+	case ctx.Err() != nil || errors.Is(err, errOutput):
+		if endErr := s.end(dir); endErr != nil {
+			return Status{}, fmt.Errorf("%w, but perhaps not all of it: %w", ErrEnded, endErr)
+		}
+		return Status{}, fmt.Errorf("%w: %w", ErrEnded, orEOF(err))
+	case err != nil:
+		return Status{}, err
+	case status.Signal == "ALRM":
+		return Status{}, ErrNotStarted
+	}
+	return status, nil
+}
+
+// end ends the script that has dir.
+func (s *SSH) end(dir string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*termGrace)
+	defer cancel()
+	_, err := s.Exec(ctx, commandLine(endProgram, dir, strconv.Itoa(int(termGrace/(100*time.Millisecond)))), Streams{})
+	return err
+}
+
+// scriptDir is a new name that nobody in the guest can foresee.
+func scriptDir() string {
+	var raw [16]byte
+	_, _ = rand.Read(raw[:]) // never fails: https://pkg.go.dev/crypto/rand#Read
+	return "/tmp/.grtd-" + hex.EncodeToString(raw[:])
+}
+
+// commandLine is a command line that any shell takes to /bin/sh.
+func commandLine(program string, args ...string) string {
+	line := "exec /bin/sh -c " + quote(program) + " grtd"
+	for _, a := range args {
+		line += " " + quote(a)
+	}
+	return line
+}
+
+// quote puts s in single quotes.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

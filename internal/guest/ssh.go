@@ -1,0 +1,214 @@
+// Package guest is what is done inside a VM: reaching it, finding out what it is, running scripts in it and ending them.
+//
+// It speaks to one guest over one connection. It neither starts nor ends VMs, and knows nothing of GitLab.
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Login is how to log in to a guest.
+type Login struct {
+	User     string
+	Password string
+}
+
+// ErrAuth means that the guest refused the login. Trying the same again is no use.
+var ErrAuth = errors.New("login refused")
+
+// ErrLost means that the connection to the guest broke, or that the guest stopped answering.
+var ErrLost = errors.New("connection to the VM lost")
+
+// ErrHostKey means that the guest's SSH host key is not the one it had at first contact.
+var ErrHostKey = errors.New("the VM's SSH host key has changed")
+
+// SSH is a connection to the guest's SSH server, over which any number of commands run.
+type SSH struct {
+	conn    ssh.Conn
+	hostKey ssh.PublicKey
+	lost    chan struct{}
+	once    sync.Once
+	cause   error
+}
+
+// keepalive: a guest is given up when nothing came back for keepaliveLimit. A busy guest may well be mute for some seconds.
+const (
+	keepaliveInterval = 5 * time.Second
+	keepaliveLimit    = 30 * time.Second
+)
+
+// Banner reads the server's identification line from a fresh TCP connection, to tell a port that merely accepts from a server that
+// speaks SSH. The returned connection still has the line to be read.
+func Banner(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	stop := closeWithContext(ctx, conn)
+	defer stop()
+	var line []byte
+	buf := make([]byte, 1)
+	for len(line) < 255 && !bytes.HasSuffix(line, []byte("\n")) { // RFC 4253, section 4.2
+		n, err := conn.Read(buf)
+		if err != nil {
+			return nil, fmt.Errorf("waiting for the SSH server's greeting: %w", contextOr(ctx, err))
+		}
+		line = append(line, buf[:n]...)
+	}
+	if !bytes.HasPrefix(line, []byte("SSH-")) {
+		return nil, fmt.Errorf("the port answers with %q, which is not SSH", bytes.TrimSpace(line))
+	}
+	return &replayed{Conn: conn, head: bytes.NewReader(line)}, nil
+}
+
+// replayed is a connection whose first bytes were already read.
+type replayed struct {
+	net.Conn
+	head *bytes.Reader
+}
+
+func (r *replayed) Read(p []byte) (int, error) {
+	if r.head.Len() > 0 {
+		return r.head.Read(p)
+	}
+	return r.Conn.Read(p)
+}
+
+// Connect logs in over conn, which it owns from then on. pinned is the host key of the first contact, nil at first contact: then
+// any key is taken, for a fresh VM's can't be known.
+func Connect(ctx context.Context, conn net.Conn, login Login, pinned ssh.PublicKey) (*SSH, error) {
+	stop := closeWithContext(ctx, conn)
+	defer stop()
+	s := &SSH{lost: make(chan struct{})}
+	answered := 0
+	config := &ssh.ClientConfig{
+		User: login.User,
+		Auth: []ssh.AuthMethod{
+			ssh.PasswordCallback(func() (string, error) {
+				answered++
+				return login.Password, nil
+			}),
+			// A server set up for PAM alone asks its password question this way.
+			ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+				answered++
+				answers := make([]string, len(questions))
+				for i := range answers {
+					answers[i] = login.Password
+				}
+				return answers, nil
+			}),
+		},
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			if pinned != nil && !bytes.Equal(pinned.Marshal(), key.Marshal()) {
+				return ErrHostKey
+			}
+			s.hostKey = key
+			return nil
+		},
+	}
+	if pinned != nil {
+		config.HostKeyAlgorithms = []string{pinned.Type()}
+	}
+	c, channels, requests, err := ssh.NewClientConn(conn, conn.RemoteAddr().String(), config)
+	if err != nil {
+		conn.Close()
+		// x/crypto has no type for this; a network error in the middle of the login reads differently.
+		if strings.Contains(err.Error(), "unable to authenticate") {
+			if answered == 0 {
+				return nil, fmt.Errorf("%w: the server takes no password: %w", ErrAuth, err)
+			}
+			return nil, fmt.Errorf("%w as user %q", ErrAuth, login.User)
+		}
+		return nil, contextOr(ctx, err)
+	}
+	s.conn = c
+	go ssh.DiscardRequests(requests)
+	go func() {
+		for ch := range channels { // a guest has no reason to open channels to us
+			_ = ch.Reject(ssh.Prohibited, "not offered")
+		}
+	}()
+	go func() { s.lose(fmt.Errorf("%w: %w", ErrLost, orEOF(c.Wait()))) }()
+	go s.keepAlive()
+	return s, nil
+}
+
+// HostKey is the key that the server proved to have.
+func (s *SSH) HostKey() ssh.PublicKey { return s.hostKey }
+
+// Lost is closed when the connection is no more; Cause then says why.
+func (s *SSH) Lost() <-chan struct{} { return s.lost }
+
+// Cause is why the connection ended, nil while it lives.
+func (s *SSH) Cause() error {
+	select {
+	case <-s.lost:
+		return s.cause
+	default:
+		return nil
+	}
+}
+
+// Close ends the connection and everything that waits on it.
+func (s *SSH) Close() { s.lose(fmt.Errorf("%w: closed", ErrLost)) }
+
+func (s *SSH) lose(cause error) {
+	s.once.Do(func() {
+		s.cause = cause
+		close(s.lost)
+		s.conn.Close()
+	})
+}
+
+// keepAlive asks the server for a sign of life now and then. Without, a guest that froze or lost its network would be waited for
+// until the job's timeout.
+func (s *SSH) keepAlive() {
+	tick := time.NewTicker(keepaliveInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.lost:
+			return
+		case <-tick.C:
+		}
+		answer := make(chan error, 1)
+		go func() {
+			_, _, err := s.conn.SendRequest("keepalive@openssh.com", true, nil)
+			answer <- err
+		}()
+		limit := time.NewTimer(keepaliveLimit)
+		select {
+		case <-s.lost:
+		case <-answer:
+		case <-limit.C:
+			s.lose(fmt.Errorf("%w: no answer for %s", ErrLost, keepaliveLimit))
+		}
+		limit.Stop()
+	}
+}
+
+// closeWithContext closes conn when ctx ends first, until the returned function is called.
+func closeWithContext(ctx context.Context, conn io.Closer) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { conn.Close() })
+}
+
+// contextOr prefers the reason why a context ended over the error that its end led to.
+func contextOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func orEOF(err error) error {
+	if err == nil {
+		return io.EOF
+	}
+	return err
+}
