@@ -1,0 +1,211 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/proc"
+	"gitlab-runner-tart-driver/internal/tart"
+)
+
+// Command is the hidden verb by which a keeper is started.
+const Command = "keeper"
+
+// Descriptors that a keeper inherits.
+const (
+	fdControl = 3 + iota
+	fdRecord
+	fdSlot
+)
+
+// Started is a keeper that prepare has started and not let go of yet.
+type Started struct {
+	conn  *net.UnixConn
+	in    *receiver
+	ended chan struct{}
+}
+
+// Start starts a keeper: this very binary, in a session of its own, so that no signal to the stage's process group reaches it, and
+// with none of the stage's pipes, which GitLab Runner would wait for. From now on the keeper's life holds record and slot too.
+func Start(executable string, environ []string, p Params, record, slot *os.File, logPath string) (*Started, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, fmt.Errorf("start keeper: %w", err)
+	}
+	for _, fd := range pair {
+		unix.CloseOnExec(fd)
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "control"), os.NewFile(uintptr(pair[1]), "control")
+	defer ours.Close()
+	defer theirs.Close()
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("start keeper: %w", err)
+	}
+	defer log.Close()
+
+	cmd := exec.Command(executable, Command)
+	cmd.Env = tart.Environ(environ)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{theirs, record, slot}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start keeper: %w", err)
+	}
+	s := &Started{ended: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		close(s.ended)
+	}()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		return nil, fmt.Errorf("start keeper: %w", err)
+	}
+	s.conn = conn.(*net.UnixConn)
+	s.in = &receiver{conn: s.conn}
+	if err := send(s.conn, p); err != nil {
+		s.conn.Close()
+		return nil, fmt.Errorf("start keeper: %w", err)
+	}
+	return s, nil
+}
+
+// Await hands on the keeper's events until the VM is ready or has failed. Ended by ctx, it makes the keeper destroy the VM.
+func (s *Started) Await(ctx context.Context, event func(Event)) (guest.Info, error) {
+	stop := context.AfterFunc(ctx, func() { _ = s.conn.CloseRead() })
+	defer stop()
+	for {
+		var e Event
+		if err := s.in.next(&e); err != nil {
+			s.abandon()
+			if ctx.Err() != nil {
+				return guest.Info{}, context.Cause(ctx)
+			}
+			return guest.Info{}, job.Infrastructure(fmt.Errorf("the VM's keeper ended unexpectedly: %w", err), "")
+		}
+		switch {
+		case e.Failed != nil:
+			s.abandon()
+			return guest.Info{}, e.Failed.Unpack()
+		case e.Ready != nil:
+			return *e.Ready, nil
+		default:
+			event(e)
+		}
+	}
+}
+
+// Commit lets go of the keeper: the VM is the job's now. Without it, the keeper destroys the VM when prepare ends.
+func (s *Started) Commit() error {
+	err := send(s.conn, Request{Version: ProtocolVersion, Op: opCommit})
+	if err == nil {
+		var r Reply
+		err = s.in.next(&r)
+	}
+	s.conn.Close()
+	if err != nil {
+		return job.Infrastructure(fmt.Errorf("hand the VM over to its keeper: %w", err), "")
+	}
+	return nil
+}
+
+// abandon ends the connection and waits until the keeper has cleared up.
+func (s *Started) abandon() {
+	s.conn.Close()
+	limit := time.NewTimer(destroyLimit)
+	defer limit.Stop()
+	select {
+	case <-s.ended:
+	case <-limit.C:
+	}
+}
+
+// ErrNoKeeper means that nobody answers at the VM's socket.
+var ErrNoKeeper = errors.New("the VM has no living keeper")
+
+func dial(ctx context.Context, state *host.State, vm string) (*net.UnixConn, error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", state.Socket(vm))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%w (%w)", ErrNoKeeper, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reach the VM's keeper: %w", err)
+	}
+	return conn.(*net.UnixConn), nil
+}
+
+// Script is a script to be run in a guest.
+type Script struct {
+	File           *os.File
+	Shell          string
+	Stdout, Stderr *os.File
+}
+
+// Exec lets the keeper of a VM run a script, whose output goes straight from there to the given files. When ctx ends, the script is
+// ended and Exec returns after that. The exit code is 0 to 255.
+func Exec(ctx context.Context, state *host.State, vm, jobKey string, script Script) (exitCode int, err error) {
+	conn, err := dial(ctx, state, vm)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	req := Request{Version: ProtocolVersion, Op: opExec, JobKey: jobKey, Shell: script.Shell, Ancestors: proc.Ancestors(os.Getpid())}
+	if err := send(conn, req, script.File, script.Stdout, script.Stderr); err != nil {
+		return 0, fmt.Errorf("ask the VM's keeper: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		_ = send(conn, Request{Version: ProtocolVersion, Op: opCancel})
+		_ = conn.SetReadDeadline(time.Now().Add(cancelLimit))
+	})
+	defer stop()
+	reply, err := readReply(conn)
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return reply.ExitCode, nil
+}
+
+// Stop lets the keeper of a VM destroy it and end, and returns when that is done.
+func Stop(ctx context.Context, state *host.State, vm, jobKey string) error {
+	conn, err := dial(ctx, state, vm)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := send(conn, Request{Version: ProtocolVersion, Op: opStop, JobKey: jobKey}); err != nil {
+		return fmt.Errorf("ask the VM's keeper: %w", err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(destroyLimit))
+	_, err = readReply(conn)
+	return err
+}
+
+func readReply(conn *net.UnixConn) (Reply, error) {
+	var r Reply
+	if err := (&receiver{conn: conn}).next(&r); err != nil {
+		return Reply{}, fmt.Errorf("%w: it ended without an answer (%w)", ErrNoKeeper, err)
+	}
+	if r.Version != ProtocolVersion {
+		return Reply{}, fmt.Errorf("the VM's keeper speaks version %d of its protocol, this binary version %d", r.Version, ProtocolVersion)
+	}
+	if r.Failed != nil {
+		return Reply{}, r.Failed.Unpack()
+	}
+	return r, nil
+}

@@ -1,0 +1,257 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/proc"
+	"gitlab-runner-tart-driver/internal/tart"
+)
+
+const (
+	// powerOffLimit is how long a VM may take to end by SIGINT, before SIGKILL.
+	powerOffLimit = 5 * time.Second
+	// destroyLimit is how long others wait for a keeper to destroy its VM.
+	destroyLimit = 60 * time.Second
+	// cancelLimit is how long run waits for a script to be ended.
+	cancelLimit = 40 * time.Second
+	// watchInterval is how often the keeper looks whether GitLab Runner still lives.
+	watchInterval = time.Second
+)
+
+// Keeper owns one VM.
+type Keeper struct {
+	p       Params
+	state   *host.State
+	entry   *host.Entry
+	slot    *host.Slot
+	tart    *tart.Client
+	control *net.UnixConn
+	log     *log.Logger
+
+	triggers chan trigger
+	// condemned ends when the VM is to be destroyed; its cause says why. All work in the guest hangs on it.
+	condemned context.Context
+	condemn   context.CancelCauseFunc
+
+	vmGone chan struct{} // closed when the VM has ended by itself
+	lost   error         // why it has; set before vmGone is closed
+
+	linking sync.Mutex // held while a connection to the guest is made
+	answers sync.WaitGroup
+
+	mu      sync.Mutex
+	run     *tart.Run
+	guest   *link
+	info    guest.Info
+	owner   *proc.ID // the GitLab Runner process, once it is known
+	waiters []chan error
+}
+
+// Main is a keeper's whole life. Its descriptors are inherited, see Start. The error, if any, is for the keeper's log.
+func Main(environ []string, stderr *os.File) error {
+	control, err := net.FileConn(os.NewFile(fdControl, "control"))
+	if err != nil {
+		return fmt.Errorf("%s is started by prepare, not by hand: %w", Command, err)
+	}
+	_ = os.NewFile(fdControl, "control").Close()
+	conn, ok := control.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("%s is started by prepare, not by hand", Command)
+	}
+	in := &receiver{conn: conn}
+	var p Params
+	if err := in.next(&p); err != nil {
+		return fmt.Errorf("read parameters: %w", err)
+	}
+	k := &Keeper{p: p, control: conn, log: log.New(stderr, "", log.LstdFlags|log.Lmicroseconds|log.LUTC), triggers: make(chan trigger, 16),
+		vmGone: make(chan struct{})}
+	k.condemned, k.condemn = context.WithCancelCause(context.Background())
+	if k.state, err = host.Open(p.StateDir); err != nil {
+		return err
+	}
+	if k.entry, err = k.state.Adopt(p.VM, os.NewFile(fdRecord, "record lock")); err != nil {
+		return err
+	}
+	k.slot = host.AdoptSlot(p.SlotIndex, os.NewFile(fdSlot, "slot lock"))
+	if k.tart, err = tart.New(p.Tart, environ); err != nil {
+		return err
+	}
+	return k.live(in)
+}
+
+// live is the life from the first boot to the last file.
+func (k *Keeper) live(in *receiver) error {
+	self, err := proc.Of(os.Getpid())
+	if err == nil {
+		err = k.entry.Update(func(r *host.Record) { r.Keeper = self })
+	}
+	var listener *net.UnixListener
+	if err == nil {
+		listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: k.state.Socket(k.p.VM), Net: "unix"})
+	}
+	if err != nil {
+		k.tell(Event{Failed: packFailure(fmt.Errorf("start keeper: %w", err))})
+		return errors.Join(err, k.destroy())
+	}
+	listener.SetUnlinkOnClose(false) // the socket goes with the record, whose name is not reused
+	if owner, ok := proc.Common(k.p.PrepareAncestors, k.p.ConfigAncestors); ok {
+		k.owner = &owner
+	}
+	go k.serve(listener)
+	go k.watchControl(in)
+	go k.watchOwner()
+	go k.boot()
+
+	at := booting
+	deadline := time.NewTimer(time.Until(k.p.Deadline))
+	defer deadline.Stop()
+	for at != destroying {
+		var t trigger
+		select {
+		case t = <-k.triggers:
+		case <-deadline.C:
+			t = deadlineMet
+		}
+		if to, ok := next(at, t); ok {
+			k.log.Printf("%s -> %s: %s", at, to, t)
+			at = to
+			if at == destroying {
+				k.condemn(errors.New(string(t)))
+			}
+		}
+	}
+	err = k.destroy()
+	listener.Close()
+	k.answerWaiters(err)
+	return err
+}
+
+// boot brings the VM up and tells prepare how it goes.
+func (k *Keeper) boot() {
+	info, err := k.climb(k.condemned)
+	if err != nil {
+		k.log.Printf("not ready: %v", err)
+		k.tell(Event{Failed: packFailure(err)})
+		k.triggers <- ladderFailed
+		return
+	}
+	k.mu.Lock()
+	k.info = info
+	run := k.run
+	k.mu.Unlock()
+	k.triggers <- ladderClimbed
+	go k.watchRun(run)
+	k.tell(Event{Ready: &info})
+}
+
+// tell sends an event to prepare, which may be gone: that is noticed elsewhere.
+func (k *Keeper) tell(e Event) {
+	_ = k.control.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	if err := send(k.control, e); err != nil {
+		k.log.Printf("prepare does not listen: %v", err)
+	}
+}
+
+// watchControl waits for prepare to take over or to end.
+func (k *Keeper) watchControl(in *receiver) {
+	var r Request
+	if err := in.next(&r); err != nil || r.Op != opCommit {
+		k.triggers <- prepareGone
+		return
+	}
+	k.triggers <- committed
+	_ = send(k.control, Reply{Version: ProtocolVersion})
+}
+
+// watchRun waits for the VM to end by itself.
+func (k *Keeper) watchRun(run *tart.Run) {
+	select {
+	case <-k.condemned.Done():
+		return
+	case <-run.Ended():
+	}
+	reason := run.Reason(tart.Tail(k.p.Run.LogPath, 8<<10))
+	k.lost = fmt.Errorf("the VM has ended: %s", reasonText(reason))
+	close(k.vmGone)
+	k.log.Print(k.lost)
+	k.slot.Release() // others need not wait until this job's cleanup
+	k.triggers <- vmEnded
+}
+
+func reasonText(e *tart.Error) string {
+	if e.Text == "" {
+		return fmt.Sprintf("tart run exited with code %d and said nothing", e.ExitCode)
+	}
+	return e.Text
+}
+
+// watchOwner looks whether the GitLab Runner process that started the job still lives.
+func (k *Keeper) watchOwner() {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-k.condemned.Done():
+			return
+		case <-tick.C:
+		}
+		k.mu.Lock()
+		gone := k.owner != nil && !k.owner.Alive()
+		k.mu.Unlock()
+		if gone {
+			k.triggers <- runnerGone
+			return
+		}
+	}
+}
+
+// learnOwner finds the process that outlives stages from the parents of a second stage, where config had not told its own.
+func (k *Keeper) learnOwner(ancestors []proc.ID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.owner == nil {
+		if owner, ok := proc.Common(k.p.PrepareAncestors, ancestors); ok {
+			k.owner = &owner
+		}
+	}
+}
+
+// destroy ends the VM and removes everything of it. What it can't remove is left to a sweep, together with the record.
+func (k *Keeper) destroy() error {
+	k.mu.Lock()
+	run, l := k.run, k.guest
+	k.mu.Unlock()
+	if l != nil {
+		l.ssh.Close()
+	}
+	if run != nil {
+		run.PowerOff(powerOffLimit)
+	}
+	if err := k.tart.Destroy(context.Background(), k.p.VM); err != nil {
+		k.log.Printf("destroy: %v", err)
+		k.slot.Release()
+		return job.Infrastructure(fmt.Errorf("delete VM %s: %w", k.p.VM, err), "the next prepare or cleanup on this host tries again")
+	}
+	k.slot.Release()
+	return k.entry.Remove()
+}
+
+func (k *Keeper) answerWaiters(err error) {
+	k.mu.Lock()
+	waiting := k.waiters
+	k.mu.Unlock()
+	for _, w := range waiting {
+		w <- err
+	}
+	k.answers.Wait() // until the answers are sent, or this process would end before
+}

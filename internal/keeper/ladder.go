@@ -1,0 +1,138 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/proc"
+	"gitlab-runner-tart-driver/internal/tart"
+)
+
+// climb starts the VM and climbs from rung to rung until the guest runs commands.
+func (k *Keeper) climb(ctx context.Context) (guest.Info, error) {
+	began := time.Now()
+	for {
+		info, err := k.climbOnce(ctx)
+		if tart.KindOf(err) != tart.KindVMLimit || time.Since(began) > k.p.LimitPatience || ctx.Err() != nil {
+			return info, err
+		}
+		k.tell(Event{Note: fmt.Sprintf("the host runs as many macOS VMs as Apple allows (%v); trying again", err)})
+		if err := pause(ctx, min(5*time.Second, 250*time.Millisecond+time.Since(began)/4)); err != nil {
+			return guest.Info{}, err
+		}
+	}
+}
+
+// climbOnce is climb for one `tart run`.
+func (k *Keeper) climbOnce(ctx context.Context) (guest.Info, error) {
+	began := time.Now()
+	run, err := k.startRun()
+	if err != nil {
+		return guest.Info{}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // the end of `tart run` ends every wait at once
+		select {
+		case <-run.Ended():
+			cancel(k.startFailure(run))
+		case <-ctx.Done():
+		}
+	}()
+	k.step(&began, "VM started")
+	l, err := k.reach(ctx, &link{}, func(r rung, l *link) { k.step(&began, rungs[r].done(k, l)) })
+	if err != nil {
+		return guest.Info{}, err
+	}
+	k.mu.Lock()
+	k.guest = l
+	k.mu.Unlock()
+	info, err := k.survey(ctx, l)
+	if err == nil {
+		k.step(&began, fmt.Sprintf("guest is %s %s on %s, scripts run with %s", info.OS, info.Version, info.Arch, info.Shell))
+	}
+	return info, err
+}
+
+// step tells prepare of a step that has just been finished.
+func (k *Keeper) step(began *time.Time, text string) {
+	now := time.Now()
+	k.log.Printf("%s (%s)", text, now.Sub(*began))
+	k.tell(Event{Step: text, Took: now.Sub(*began)})
+	*began = now
+}
+
+func (k *Keeper) startRun() (*tart.Run, error) {
+	run, err := k.tart.StartRun(k.p.VM, k.p.Run, []*os.File{k.slot.File()}, func(id proc.ID) error {
+		return k.entry.Update(func(r *host.Record) { r.Run = id })
+	})
+	if err != nil {
+		return nil, job.Infrastructure(fmt.Errorf("start the VM: %w", err), "")
+	}
+	k.mu.Lock()
+	k.run = run
+	k.mu.Unlock()
+	return run, nil
+}
+
+// startFailure explains a `tart run` that ended before the guest was ready.
+func (k *Keeper) startFailure(run *tart.Run) error {
+	reason := run.Reason(tart.Tail(k.p.Run.LogPath, 8<<10))
+	hint := "`tart run` of this image by hand on the host shows more"
+	switch reason.Kind {
+	case tart.KindVMLimit:
+		hint = "Apple allows two running macOS VMs on a host; `tart list` shows those of this user. If none runs, only a reboot of the host frees the places"
+	case tart.KindKeychain:
+		hint = "since macOS 15 a VM needs an unlocked login keychain: log in once on the host's screen, or run `security unlock-keychain login.keychain`; see https://tart.run/faq/"
+	}
+	reason.Text = reasonText(reason)
+	return job.Infrastructure(fmt.Errorf("the VM ended while it started: %w", reason), "%s", hint)
+}
+
+// survey is the last rung: the guest runs commands.
+func (k *Keeper) survey(ctx context.Context, l *link) (guest.Info, error) {
+	limit := k.p.Timeout
+	sctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
+	defer cancel()
+	info, err := l.ssh.Survey(sctx, k.p.Shell, k.p.Dirs...)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return guest.Info{}, asFailure(fmt.Errorf("run a first command in the VM: %w", err),
+			"the login works, but no command; look at the user's shell and its startup files in the image")
+	}
+	if len(info.Unwritable) > 0 {
+		return guest.Info{}, job.Mistake(
+			fmt.Errorf("user %q of the VM can neither write to %s nor make it with sudo", info.User, strings.Join(info.Unwritable, " and ")),
+			"let the image's user use sudo without a password, or choose other directories with --guest-builds-dir and --guest-cache-dir")
+	}
+	return info, nil
+}
+
+// asFailure keeps a failure as it is, and takes anything else for the infrastructure's.
+func asFailure(err error, hint string) error {
+	if f := (*job.Failure)(nil); errors.As(err, &f) {
+		return f
+	}
+	return job.Infrastructure(err, "%s", hint)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,190 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/job"
+)
+
+// link is a way to the guest: its address, and the connection.
+type link struct {
+	addr netip.Addr
+	ssh  *guest.SSH
+	// hostKey is the one of the first contact, which every later connection must prove.
+	hostKey ssh.PublicKey
+}
+
+// rung is a step of the readiness ladder, in the order in which a VM comes up.
+type rung int
+
+const (
+	rungAddress rung = iota
+	rungPort
+	rungBanner
+	rungLogin
+)
+
+// rungs say what to tell about each rung: once it is reached, and when it isn't in time.
+var rungs = map[rung]struct {
+	done    func(*Keeper, *link) string
+	waiting string
+	hint    string
+}{
+	rungAddress: {
+		done:    func(_ *Keeper, l *link) string { return "address is " + l.addr.String() },
+		waiting: "the VM got no IP address",
+		hint: "either the guest does not boot, or the Mac's DHCP table is full: `sudo rm /var/db/dhcpd_leases` empties it, and " +
+			"`sudo defaults write /Library/Preferences/SystemConfiguration/com.apple.InternetSharing.default.plist bootpd -dict DHCPLeaseTimeSecs -int 600` " +
+			"keeps it from filling up. A slow image may need a higher --timeout or TART_EXECUTOR_TIMEOUT",
+	},
+	rungPort: {
+		done:    func(k *Keeper, _ *link) string { return fmt.Sprintf("port %d answers", k.p.Port) },
+		waiting: "the VM has an address, but its SSH port cannot be reached",
+		hint:    "is Remote Login on in the image? A slow image may need a higher --timeout or TART_EXECUTOR_TIMEOUT",
+	},
+	rungBanner: {
+		done:    func(*Keeper, *link) string { return "SSH server answers" },
+		waiting: "the VM's SSH port takes connections, but no SSH server answers",
+		hint:    "look at the SSH server in the image",
+	},
+	rungLogin: {
+		done:    func(k *Keeper, _ *link) string { return "logged in as " + k.p.Login.User },
+		waiting: "the VM's SSH server answers, but does not complete a login",
+		hint:    "look at the SSH server in the image",
+	},
+}
+
+// reach climbs from where l is (with an address or without) to a login. Each rung has k.p.Timeout from the moment the one below was
+// first reached. passed is called once for each rung.
+func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (*link, error) {
+	began := time.Now()
+	next := rungAddress
+	pass := func(to rung) {
+		for ; next <= to; next++ {
+			passed(next, l)
+			began = time.Now()
+		}
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	addresses := k.lookUpAddress(ctx)
+	var last error
+	for {
+		left := k.p.Timeout - time.Since(began)
+		if left <= 0 {
+			return nil, k.stuck(next, l, last)
+		}
+		actx, cancel := context.WithTimeoutCause(ctx, left, errRungTimeout)
+		got, err := k.attempt(actx, l, addresses, pass)
+		cancel()
+		if err == nil {
+			pass(rungLogin)
+			return got, nil
+		}
+		if ctx.Err() != nil {
+			return nil, asFailure(context.Cause(ctx), "")
+		}
+		if !errors.Is(err, errRungTimeout) {
+			last = err
+		}
+		switch {
+		case errors.Is(err, guest.ErrAuth):
+			return nil, job.Mistake(fmt.Errorf("%w of VM %s (%s)", err, k.p.VM, k.p.LoginOrigin),
+				"set TART_SSH_USERNAME and TART_SSH_PASSWORD, or --default-ssh-user and --default-ssh-password, to what the image has")
+		case errors.Is(err, guest.ErrHostKey):
+			return nil, job.Infrastructure(err, "something else answers at %s: another VM may have the same address", l.addr)
+		}
+		if err := pause(ctx, pace(time.Since(began))); err != nil {
+			return nil, asFailure(err, "")
+		}
+	}
+}
+
+var errRungTimeout = errors.New("time is up")
+
+// pace is the pause before the next attempt: short at first, for the moment of readiness should not be missed by much, and never so
+// long that a slow guest waits noticeably. 10 ms up to half a second.
+func pace(waited time.Duration) time.Duration {
+	return min(max(waited/64, 10*time.Millisecond), 500*time.Millisecond)
+}
+
+// dialLimit bounds a single connection attempt. The VM is on this host: an answer that takes longer is to a packet that was lost while
+// the guest had no network yet, and a new attempt is faster than waiting for TCP to send it again.
+const dialLimit = 400 * time.Millisecond
+
+// attempt goes from the address to the login, as far as it gets.
+func (k *Keeper) attempt(ctx context.Context, l *link, addresses <-chan answer, pass func(rung)) (*link, error) {
+	if err := l.updateAddress(ctx, addresses); err != nil {
+		return nil, err
+	}
+	pass(rungAddress)
+	dctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(dctx, "tcp", netip.AddrPortFrom(l.addr, uint16(k.p.Port)).String())
+	if err != nil {
+		return nil, err
+	}
+	pass(rungPort)
+	conn, err = guest.Banner(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	pass(rungBanner)
+	s, err := guest.Connect(ctx, conn, k.p.Login, l.hostKey)
+	if err != nil {
+		return nil, err
+	}
+	return &link{addr: l.addr, ssh: s, hostKey: s.HostKey()}, nil
+}
+
+// updateAddress waits for the first address. Later it takes a new one if there is one, for the first may have been the lease of an
+// earlier VM.
+func (l *link) updateAddress(ctx context.Context, addresses <-chan answer) error {
+	var a answer
+	if l.addr.IsValid() {
+		select {
+		case a = <-addresses:
+		default:
+			return nil
+		}
+	} else {
+		select {
+		case a = <-addresses:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if a.err == nil {
+		l.addr = a.addr
+	}
+	return a.err
+}
+
+// stuck explains a rung that was not reached in time.
+func (k *Keeper) stuck(at rung, l *link, last error) error {
+	r := rungs[at]
+	hint := r.hint
+	if at == rungPort && (errors.Is(last, syscall.EHOSTUNREACH) || errors.Is(last, syscall.EHOSTDOWN)) {
+		// https://tart.run/faq/#connecting-to-a-vm-over-ssh-fails-with-no-route-to-host
+		hint = "macOS 15 and later keep programs without the Local Network permission from reaching VMs; on the host, " +
+			"`sudo defaults write com.apple.network.local-network AllowedEthernetLocalNetworkAddresses -array 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16`, " +
+			"the same for AllowedWiFiLocalNetworkAddresses, and a reboot mend it"
+	}
+	err := fmt.Errorf("%s within %s", r.waiting, k.p.Timeout)
+	if l.addr.IsValid() {
+		err = fmt.Errorf("%w (%s port %d)", err, l.addr, k.p.Port)
+	}
+	if last != nil {
+		err = fmt.Errorf("%w: %w", err, last)
+	}
+	return job.Infrastructure(err, "%s", hint)
+}

@@ -1,0 +1,171 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/job"
+)
+
+// serve takes requests of stages until the listener is closed.
+func (k *Keeper) serve(listener *net.UnixListener) {
+	for {
+		conn, err := listener.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go k.handle(conn)
+	}
+}
+
+func (k *Keeper) handle(conn *net.UnixConn) {
+	defer conn.Close()
+	in := &receiver{conn: conn}
+	defer in.closeFiles()
+	var req Request
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if err := in.next(&req); err != nil {
+		k.log.Printf("unusable request: %v", err)
+		return
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	reply := Reply{Version: ProtocolVersion}
+	switch {
+	case req.Version != ProtocolVersion:
+		reply.Failed = packFailure(fmt.Errorf("this keeper speaks version %d of its protocol, not %d", ProtocolVersion, req.Version))
+	case req.JobKey != k.entry.Record.JobKey:
+		reply.Failed = packFailure(errors.New("this VM belongs to another job"))
+	case req.Op == opExec:
+		k.learnOwner(req.Ancestors)
+		status, err := k.exec(conn, in, req.Shell)
+		// GitLab Runner waits until nobody has the stage's pipes any more: ours go before the answer.
+		in.closeFiles()
+		if err != nil {
+			k.log.Printf("script not run to its end: %v", err)
+			reply.Failed = packFailure(err)
+		}
+		reply.ExitCode = status.Code
+	case req.Op == opStop:
+		if err := k.stop(); err != nil {
+			reply.Failed = packFailure(err)
+		}
+		_ = send(conn, reply)
+		k.answers.Done()
+		return
+	default:
+		reply.Failed = packFailure(fmt.Errorf("this keeper does not know how to %q", req.Op))
+	}
+	if err := send(conn, reply); err != nil {
+		k.log.Printf("nobody to answer to: %v", err)
+	}
+}
+
+// stop has the VM destroyed and waits for that.
+func (k *Keeper) stop() error {
+	done := make(chan error, 1)
+	k.answers.Add(1)
+	k.mu.Lock()
+	k.waiters = append(k.waiters, done)
+	k.mu.Unlock()
+	k.triggers <- stopAsked
+	return <-done
+}
+
+// errCanceled is the cause when a stage asks for its script to be ended, or is gone itself.
+var errCanceled = errors.New("canceled")
+
+// exec runs the script that came with a request: descriptors script, stdout and stderr.
+func (k *Keeper) exec(conn *net.UnixConn, in *receiver, shell string) (guest.Status, error) {
+	if len(in.files) != 3 {
+		return guest.Status{}, fmt.Errorf("%d descriptors came with the request, not 3", len(in.files))
+	}
+	script, stdout, stderr := in.files[0], in.files[1], in.files[2]
+	st, err := script.Stat()
+	if err != nil {
+		return guest.Status{}, fmt.Errorf("script: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(k.condemned)
+	defer cancel(nil)
+	go func() { // a cancel, or the end of the asking process
+		var again Request
+		_ = in.next(&again)
+		cancel(errCanceled)
+	}()
+	link, err := k.link(ctx)
+	if err != nil {
+		return guest.Status{}, err
+	}
+	if shell == "" {
+		shell = k.info.Shell
+	}
+	status, err := link.ssh.RunScript(ctx, shell, script, st.Size(), stdout, stderr)
+	if err != nil {
+		return guest.Status{}, k.explain(ctx, err)
+	}
+	return status, nil
+}
+
+// explain finds the reason behind a script's failure that is not the script's own.
+func (k *Keeper) explain(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case k.condemned.Err() != nil:
+		return job.Infrastructure(fmt.Errorf("the VM is being destroyed: %w", context.Cause(k.condemned)), "")
+	case cause != nil:
+		return job.Infrastructure(err, "")
+	case !errors.Is(err, guest.ErrLost):
+		return job.Infrastructure(err, "")
+	}
+	// A VM that ends takes its connections along, often an instant before its process is seen to end.
+	wait := time.NewTimer(2 * time.Second)
+	defer wait.Stop()
+	select {
+	case <-k.vmGone:
+		return job.Infrastructure(k.lost, "the script did not fail: its VM went away under it")
+	case <-wait.C:
+		return job.Infrastructure(fmt.Errorf("%w while the script ran", err),
+			"the VM itself still runs; perhaps the script stopped its SSH server or network, or the VM has no memory left")
+	}
+}
+
+// link returns the connection to the guest. One that broke is made anew, as long as the VM lives: a script may have restarted the SSH
+// server, and the stages after it deserve a try.
+func (k *Keeper) link(ctx context.Context) (*link, error) {
+	k.linking.Lock()
+	defer k.linking.Unlock()
+	select {
+	case <-k.vmGone:
+		return nil, job.Infrastructure(k.lost, "")
+	default:
+	}
+	k.mu.Lock()
+	l := k.guest
+	k.mu.Unlock()
+	if l == nil {
+		return nil, job.Infrastructure(errors.New("the VM is not ready yet"), "")
+	}
+	if l.ssh.Cause() == nil {
+		return l, nil
+	}
+	k.log.Printf("connecting again: %v", l.ssh.Cause())
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-k.vmGone:
+			cancel(job.Infrastructure(k.lost, ""))
+		case <-ctx.Done():
+		}
+	}()
+	l, err := k.reach(ctx, &link{addr: l.addr, hostKey: l.hostKey}, func(rung, *link) {})
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	k.guest = l
+	k.mu.Unlock()
+	return l, nil
+}

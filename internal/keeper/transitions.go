@@ -1,0 +1,65 @@
+package keeper
+
+// phase is where a keeper is in its VM's life.
+type phase string
+
+const (
+	booting    phase = "booting"    // the VM comes up
+	ready      phase = "ready"      // it is up; prepare has not taken it over yet
+	kept       phase = "kept"       // it is the job's
+	dead       phase = "dead"       // it ended by itself; stages are told why until cleanup comes
+	destroying phase = "destroying" // everything goes
+)
+
+// trigger is what moves a keeper on.
+type trigger string
+
+const (
+	ladderClimbed trigger = "guest is ready"
+	ladderFailed  trigger = "guest did not get ready"
+	committed     trigger = "prepare handed the VM over"
+	prepareGone   trigger = "prepare ended before it handed the VM over"
+	vmEnded       trigger = "the VM ended by itself"
+	stopAsked     trigger = "cleanup asks for it"
+	runnerGone    trigger = "the GitLab Runner process that started the job is gone"
+	deadlineMet   trigger = "the job's deadline has passed"
+)
+
+// transitions are all ways through a keeper's life. What is not here does not move it. Destroying is final.
+var transitions = map[phase]map[trigger]phase{
+	booting: {
+		ladderClimbed: ready,
+		ladderFailed:  destroying,
+		prepareGone:   destroying,
+		stopAsked:     destroying,
+		runnerGone:    destroying,
+		deadlineMet:   destroying,
+	},
+	ready: {
+		committed:   kept,
+		prepareGone: destroying,
+		vmEnded:     dead,
+		stopAsked:   destroying,
+		runnerGone:  destroying,
+		deadlineMet: destroying,
+	},
+	kept: {
+		vmEnded:     dead,
+		stopAsked:   destroying,
+		runnerGone:  destroying,
+		deadlineMet: destroying,
+	},
+	dead: {
+		committed:   dead,
+		prepareGone: destroying,
+		stopAsked:   destroying,
+		runnerGone:  destroying,
+		deadlineMet: destroying,
+	},
+}
+
+// next is the phase that t leads to from p, and whether it leads anywhere.
+func next(p phase, t trigger) (phase, bool) {
+	to, ok := transitions[p][t]
+	return to, ok
+}

@@ -1,0 +1,41 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/tart"
+)
+
+// Cleanup destroys the job's VM with all that belongs to it, and then sweeps. Without a VM it has nothing to do and says nothing. It
+// tolerates that most of what a stage has is missing: it is called whatever happened before.
+func (s *Stage) Cleanup(ctx context.Context, client *tart.Client) error {
+	err := s.destroyOwn(ctx, client)
+	swept := Sweep(ctx, s.State, client)
+	for _, vm := range swept.VMs {
+		s.Log.Linef("removed VM %s, which an earlier crash had left", vm)
+	}
+	if err = errors.Join(append([]error{err}, swept.Errors...)...); err != nil {
+		return job.Infrastructure(err, "the next prepare or cleanup on this host tries again")
+	}
+	return nil
+}
+
+// destroyOwn destroys all VMs that have the job's key; there is more than one only if a prepare was killed and tried again.
+func (s *Stage) destroyOwn(ctx context.Context, client *tart.Client) error {
+	records, err := s.State.Records()
+	if err != nil {
+		return err
+	}
+	for _, rec := range records {
+		if s.Job.Key == "" || rec.JobKey != s.Job.Key {
+			continue
+		}
+		if derr := destroyJob(ctx, s.State, client, rec); derr != nil {
+			err = errors.Join(err, fmt.Errorf("VM %s of %s: %w", rec.VM, rec.Describe(), derr))
+		}
+	}
+	return err
+}

@@ -1,0 +1,278 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/image"
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/keeper"
+	"gitlab-runner-tart-driver/internal/proc"
+	"gitlab-runner-tart-driver/internal/tart"
+)
+
+const (
+	// deadlineMargin is what a VM gets beyond its job's timeout: for the stages that follow an aborted script, and GitLab Runner's
+	// own waits. It only matters where the runner can't be watched.
+	deadlineMargin = 30 * time.Minute
+	// tidyLimit bounds the clearing up after a prepare that failed.
+	tidyLimit = time.Minute
+	// pullRetryPause is the pause before a failed pull is tried again.
+	pullRetryPause = 2 * time.Second
+)
+
+// preparation is a prepare under way.
+type preparation struct {
+	*Stage
+	tart  *tart.Client
+	began time.Time
+	slot  *host.Slot
+	entry *host.Entry
+	// vm is the VM's name once it has a record.
+	vm string
+}
+
+// Prepare makes the job's VM and leaves it ready for scripts, owned by its keeper. If it fails, or ctx ends, nothing of it is left.
+func (s *Stage) Prepare(ctx context.Context, client *tart.Client) (err error) {
+	if s.Job.Key == "" {
+		return job.Infrastructure(errors.New("there is no job: neither JOB_RESPONSE_FILE nor CUSTOM_ENV_CI_JOB_ID says which"),
+			"prepare is called by GitLab Runner; to run a job by hand, use `gitlab-runner-tart-driver try`")
+	}
+	p := &preparation{Stage: s, tart: client, began: time.Now()}
+	defer func() {
+		if err != nil {
+			p.tidy()
+		}
+		if cause := context.Cause(ctx); cause != nil && err != nil {
+			err = job.Infrastructure(cause, "")
+		}
+	}()
+	ref, err := p.chooseImage()
+	if err != nil {
+		return err
+	}
+	p.sweep(ctx)
+	if err := p.ensureImage(ctx, ref); err != nil {
+		return err
+	}
+	if err := p.takeSlot(ctx, ref); err != nil {
+		return err
+	}
+	if err := p.makeVM(ctx, ref); err != nil {
+		return err
+	}
+	return p.boot(ctx)
+}
+
+// step writes a line about a finished step.
+func (p *preparation) step(began time.Time, format string, args ...any) {
+	p.Log.Linef("  %-58s %s", fmt.Sprintf(format, args...), job.Took(time.Since(began)))
+}
+
+// chooseImage works out the image, and refuses one that the job may not have.
+func (p *preparation) chooseImage() (image.Reference, error) {
+	name := p.Job.Image
+	if name == "" {
+		name = p.Settings.DefaultImage
+	}
+	if name == "" {
+		return image.Reference{}, job.Mistake(errors.New("the job names no image"),
+			"write `image: ghcr.io/cirruslabs/macos-sequoia-base:latest`, or the like, into .gitlab-ci.yml, or set --default-image on the host")
+	}
+	ref, err := image.Parse(name)
+	if err != nil {
+		return image.Reference{}, job.Mistake(err, "write a registry's image as HOST/PATH:TAG, and a VM of the host by its name")
+	}
+	if ref.Local() && host.IsJobVM(ref.Name) {
+		return image.Reference{}, job.Mistake(fmt.Errorf("image %q is the VM of a job", name), "jobs can't have each other's VMs")
+	}
+	return ref, nil
+}
+
+// sweep removes what earlier crashes left, and earlier VMs of this very job: GitLab Runner tries prepare three times.
+func (p *preparation) sweep(ctx context.Context) {
+	if err := p.destroyOwn(ctx, p.tart); err != nil {
+		p.Log.Linef("warning: %v", err)
+	}
+	swept := Sweep(ctx, p.State, p.tart)
+	for _, vm := range swept.VMs {
+		p.Log.Linef("removed VM %s, which an earlier crash had left", vm)
+	}
+	for _, err := range swept.Errors {
+		p.Log.Linef("warning: %v", err)
+	}
+}
+
+// ensureImage makes sure that the image is on the host.
+func (p *preparation) ensureImage(ctx context.Context, ref image.Reference) error {
+	began := time.Now()
+	present, err := p.tart.List(ctx)
+	if err != nil {
+		return job.Infrastructure(fmt.Errorf("list VMs and images: %w", err), "does `tart list` work on the host, as the user that GitLab Runner runs as?")
+	}
+	login, warning := image.ChooseLogin(ref.Host, p.Settings, p.Job)
+	if warning != "" {
+		p.Log.Linef("warning: %s", warning)
+	}
+	endSection := func() {}
+	inSection := false
+	puller := &image.Puller{
+		Tart: p.tart, Login: login, Insecure: p.Settings.InsecurePull, Concurrency: p.Settings.PullConcurrency, RetryPause: pullRetryPause,
+		Say: func(format string, args ...any) {
+			if !inSection {
+				inSection = true
+				endSection = p.Log.Section("tart_pull", "Pulling image "+ref.Name)
+			}
+			p.Log.Linef(format, args...)
+		},
+	}
+	policies := p.Settings.PullPolicies
+	if len(p.Job.ImagePullPolicies) > 0 {
+		policies = p.Job.ImagePullPolicies
+	}
+	done, err := puller.Ensure(ctx, ref, policies, present)
+	endSection()
+	if err != nil {
+		return err
+	}
+	p.step(began, "image %s: %s", ref.Name, done)
+	return nil
+}
+
+// takeSlot waits for a place on the host. An image may be gone by the end of a long wait, and tart would pull it without a word.
+func (p *preparation) takeSlot(ctx context.Context, ref image.Reference) error {
+	began := time.Now()
+	limit := p.Settings.SlotTimeout
+	wctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no place for a VM became free within %s", limit))
+	defer cancel()
+	waited := false
+	slot, err := p.State.TakeSlot(wctx, p.Settings.Slots(), host.Holder{JobID: p.Job.ID, Project: p.Job.Project, Since: began.UTC()},
+		func(w host.Waiting) {
+			waited = true
+			holders := make([]string, len(w.Holders))
+			for i, h := range w.Holders {
+				holders[i] = h.Describe()
+			}
+			p.Log.Linef("waiting for a place for the VM, number %d in line; running: %s", w.Position, strings.Join(holders, ", "))
+		})
+	if err != nil {
+		return job.Infrastructure(fmt.Errorf("wait for a place for the VM: %w", err),
+			"the host runs up to %d VMs at once (--max-vm-count); `concurrent` in config.toml should not be higher", p.Settings.Slots())
+	}
+	p.slot = slot
+	p.step(began, "place %d of %d on this host", slot.Index+1, p.Settings.Slots())
+	if waited {
+		return p.ensureImage(ctx, ref)
+	}
+	return nil
+}
+
+// makeVM writes the record, and then makes the VM. The record's lock goes to every tart that works on the VM: one that outlives us
+// keeps sweeps from believing that the VM is abandoned.
+func (p *preparation) makeVM(ctx context.Context, ref image.Reference) error {
+	began := time.Now()
+	name := p.Handover.VM
+	if !p.State.Owns(name) || p.State.HasRecord(name) || slices.Contains(vmDirs(p.tart), name) {
+		name = p.State.NewName(p.Job.ID) // no config stage, or the same handover a second time
+	}
+	self, err := proc.Of(os.Getpid())
+	if err != nil {
+		return job.Infrastructure(err, "")
+	}
+	p.entry, err = p.State.Create(host.Record{
+		VM: name, JobKey: p.Job.Key, JobID: p.Job.ID, Project: p.Job.Project, Image: ref.Name, Created: p.began.UTC(), Prepare: self,
+	})
+	if err != nil {
+		return job.Infrastructure(err, "is the disk of %s full?", p.State.Dir())
+	}
+	client := p.tart.Inheriting(p.entry.LockFile())
+	if err := tart.Retry(ctx, func(ctx context.Context) error { return client.Clone(ctx, ref.Name, name) }); err != nil {
+		return job.Infrastructure(fmt.Errorf("clone image %q: %w", ref.Name, err), "%s", cloneHint(err))
+	}
+	p.vm = name
+	p.step(began, "VM %s cloned", name)
+	return p.setHardware(ctx, client, name)
+}
+
+func vmDirs(client *tart.Client) []string {
+	names, _ := client.VMDirs()
+	return names
+}
+
+func cloneHint(err error) string {
+	if tart.KindOf(err) == tart.KindNoSpace {
+		return "the host's disk is full: `tart list` shows what takes room"
+	}
+	return ""
+}
+
+// boot starts the VM's keeper, waits for the guest, and leaves both to the job.
+func (p *preparation) boot(ctx context.Context) error {
+	s, vm := p.Settings, p.entry.Record.VM
+	builds, cache := p.Handover.BuildsDir, p.Handover.CacheDir
+	if builds == "" {
+		builds, cache = s.GuestBuildsDir, s.GuestCacheDir
+	}
+	k, err := keeper.Start(p.Executable, p.Environ, keeper.Params{
+		StateDir: p.State.Dir(), VM: vm, SlotIndex: p.slot.Index, Tart: p.tart.Path(),
+		Run:         tart.RunOptions{Graphics: !s.Headless, VNC: s.VNC, Softnet: s.Softnet, LogPath: p.State.RunLog(vm)},
+		Login:       loginOf(s),
+		LoginOrigin: fmt.Sprintf("user name from %s, password from %s", s.Origin("default-ssh-user"), s.Origin("default-ssh-password")),
+		Port:        s.SSHPort, Shell: s.Shell, Dirs: []string{builds, cache},
+		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
+		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,
+	}, p.entry.LockFile(), p.slot.File(), p.State.KeeperLog(vm))
+	if err != nil {
+		return job.Infrastructure(err, "")
+	}
+	// Record and slot are the keeper's from here on: what must go if it fails goes with it.
+	p.entry.Release()
+	p.slot.Release()
+	p.entry, p.slot = nil, nil
+	info, err := k.Await(ctx, func(e keeper.Event) {
+		if e.Note != "" {
+			p.Log.Linef("%s", e.Note)
+			return
+		}
+		p.Log.Linef("  %-58s %s", e.Step, job.Took(e.Took))
+	})
+	if err != nil {
+		return err
+	}
+	if s.Shell != info.Shell {
+		p.Log.Linef("warning: the VM has no %s (%s); scripts run with %s", s.Shell, s.Origin("shell"), info.Shell)
+	}
+	if err := k.Commit(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil { // GitLab Runner takes a prepare that ends well for a job that may go on
+		return context.Cause(ctx)
+	}
+	p.Log.Linef("VM %s is ready after %s", vm, job.Took(time.Since(p.began)))
+	return nil
+}
+
+// tidy removes what a failed prepare has made so far, whatever ended it.
+func (p *preparation) tidy() {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyLimit)
+	defer cancel()
+	var err error
+	switch {
+	case p.entry != nil:
+		err = destroyOrphan(ctx, p.tart, p.entry)
+	case p.vm != "" && p.State.HasRecord(p.vm):
+		err = destroyJob(ctx, p.State, p.tart, host.Record{VM: p.vm, JobKey: p.Job.Key})
+	}
+	if err != nil {
+		p.Log.Linef("warning: %v", err)
+	}
+	if p.slot != nil {
+		p.slot.Release()
+	}
+}
