@@ -47,7 +47,7 @@ const surveyProgram = `w=$1; shift; echo grtd:os=$(uname -s); echo grtd:arch=$(u
 	`echo "grtd:unwritable=$d"; done; echo grtd:user=$(id -un); echo grtd:end=`
 
 // ErrNotStarted means that a script could not even be started.
-var ErrNotStarted = errors.New("the script could not be started in the VM: its temporary directory cannot be written")
+var ErrNotStarted = errors.New("the script could not be started in the VM: /tmp there cannot be written")
 
 // ErrEnded means that a script was ended on request.
 var ErrEnded = errors.New("the script was ended")

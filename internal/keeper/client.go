@@ -32,9 +32,10 @@ const (
 
 // Started is a keeper that prepare has started and not let go of yet.
 type Started struct {
-	conn  *net.UnixConn
-	in    *receiver
-	ended chan struct{}
+	conn    *net.UnixConn
+	in      *receiver
+	ended   chan struct{}
+	logPath string
 }
 
 // Start starts a keeper: this very binary, in a session of its own, so that no signal to the stage's process group reaches it, and
@@ -65,7 +66,7 @@ func Start(executable string, environ []string, p Params, record, slot *os.File,
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
-	s := &Started{ended: make(chan struct{})}
+	s := &Started{ended: make(chan struct{}), logPath: logPath}
 	go func() {
 		_ = cmd.Wait()
 		close(s.ended)
@@ -90,11 +91,12 @@ func (s *Started) Await(ctx context.Context, event func(Event)) (guest.Info, err
 	for {
 		var e Event
 		if err := s.in.next(&e); err != nil {
+			last := tart.LastWords(tart.Tail(s.logPath, 4<<10)) // before the log goes with the record
 			s.abandon()
 			if ctx.Err() != nil {
 				return guest.Info{}, context.Cause(ctx)
 			}
-			return guest.Info{}, job.Infrastructure(fmt.Errorf("the VM's keeper ended unexpectedly: %w", err), "")
+			return guest.Info{}, job.Infrastructure(fmt.Errorf("the VM's keeper ended unexpectedly (%w): %s", err, last), "")
 		}
 		switch {
 		case e.Failed != nil:

@@ -7,8 +7,12 @@ import (
 	"log"
 	"net"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
@@ -24,6 +28,8 @@ const (
 	destroyLimit = 60 * time.Second
 	// cancelLimit is how long run waits for a script to be ended.
 	cancelLimit = 40 * time.Second
+	// lastBytes is how long after a VM's end its last output may take to be read from the connection.
+	lastBytes = 300 * time.Millisecond
 	// watchInterval is how often the keeper looks whether GitLab Runner still lives.
 	watchInterval = time.Second
 )
@@ -47,6 +53,7 @@ type Keeper struct {
 	lost   error         // why it has; set before vmGone is closed
 
 	linking sync.Mutex // held while a connection to the guest is made
+	shells  sync.Map   // shells that stages asked for, and what the guest has in their place
 	answers sync.WaitGroup
 
 	mu      sync.Mutex
@@ -59,11 +66,15 @@ type Keeper struct {
 
 // Main is a keeper's whole life. Its descriptors are inherited, see Start. The error, if any, is for the keeper's log.
 func Main(environ []string, stderr *os.File) error {
-	control, err := net.FileConn(os.NewFile(fdControl, "control"))
+	for fd := fdControl; fd <= fdSlot; fd++ {
+		unix.CloseOnExec(fd) // or every tart would hold the locks; `tart run` gets the slot's on purpose
+	}
+	inherited := os.NewFile(fdControl, "control")
+	control, err := net.FileConn(inherited)
+	inherited.Close() // FileConn made a copy
 	if err != nil {
 		return fmt.Errorf("%s is started by prepare, not by hand: %w", Command, err)
 	}
-	_ = os.NewFile(fdControl, "control").Close()
 	conn, ok := control.(*net.UnixConn)
 	if !ok {
 		return fmt.Errorf("%s is started by prepare, not by hand", Command)
@@ -111,6 +122,8 @@ func (k *Keeper) live(in *receiver) error {
 	go k.watchControl(in)
 	go k.watchOwner()
 	go k.boot()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP) // the host shuts down, or somebody lost patience
 
 	at := booting
 	deadline := time.NewTimer(time.Until(k.p.Deadline))
@@ -121,6 +134,8 @@ func (k *Keeper) live(in *receiver) error {
 		case t = <-k.triggers:
 		case <-deadline.C:
 			t = deadlineMet
+		case <-signals:
+			t = signaled
 		}
 		if to, ok := next(at, t); ok {
 			k.log.Printf("%s -> %s: %s", at, to, t)
@@ -186,6 +201,11 @@ func (k *Keeper) watchRun(run *tart.Run) {
 	k.log.Print(k.lost)
 	k.slot.Release() // others need not wait until this job's cleanup
 	k.triggers <- vmEnded
+	// A VM that loses power says no goodbye: its connection would stay open for ever. What it had sent is here within moments.
+	_ = pause(k.condemned, lastBytes)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.guest.ssh.Close()
 }
 
 func reasonText(e *tart.Error) string {

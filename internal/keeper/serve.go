@@ -99,14 +99,31 @@ func (k *Keeper) exec(conn *net.UnixConn, in *receiver, shell string) (guest.Sta
 	if err != nil {
 		return guest.Status{}, err
 	}
-	if shell == "" {
-		shell = k.info.Shell
+	shell, err = k.shell(ctx, link, shell)
+	if err != nil {
+		return guest.Status{}, k.explain(ctx, err)
 	}
 	status, err := link.ssh.RunScript(ctx, shell, script, st.Size(), stdout, stderr)
 	if err != nil {
 		return guest.Status{}, k.explain(ctx, err)
 	}
 	return status, nil
+}
+
+// shell is what the guest has for the shell that a stage wants. Prepare has asked for one already; run may be set up with another.
+func (k *Keeper) shell(ctx context.Context, l *link, wanted string) (string, error) {
+	if wanted == "" || wanted == k.p.Shell {
+		return k.info.Shell, nil
+	}
+	if found, ok := k.shells.Load(wanted); ok {
+		return found.(string), nil
+	}
+	info, err := l.ssh.Survey(ctx, wanted)
+	if err != nil {
+		return "", err
+	}
+	k.shells.Store(wanted, info.Shell)
+	return info.Shell, nil
 }
 
 // explain finds the reason behind a script's failure that is not the script's own.
@@ -116,8 +133,8 @@ func (k *Keeper) explain(ctx context.Context, err error) error {
 		return job.Infrastructure(fmt.Errorf("the VM is being destroyed: %w", context.Cause(k.condemned)), "")
 	case cause != nil:
 		return job.Infrastructure(err, "")
-	case !errors.Is(err, guest.ErrLost):
-		return job.Infrastructure(err, "")
+	case errors.Is(err, guest.ErrNotStarted):
+		return job.Infrastructure(err, "is the VM's disk full?")
 	}
 	// A VM that ends takes its connections along, often an instant before its process is seen to end.
 	wait := time.NewTimer(2 * time.Second)
@@ -126,7 +143,7 @@ func (k *Keeper) explain(ctx context.Context, err error) error {
 	case <-k.vmGone:
 		return job.Infrastructure(k.lost, "the script did not fail: its VM went away under it")
 	case <-wait.C:
-		return job.Infrastructure(fmt.Errorf("%w while the script ran", err),
+		return job.Infrastructure(fmt.Errorf("while the script ran: %w", err),
 			"the VM itself still runs; perhaps the script stopped its SSH server or network, or the VM has no memory left")
 	}
 }

@@ -23,6 +23,7 @@ const (
 	stopAsked     trigger = "cleanup asks for it"
 	runnerGone    trigger = "the GitLab Runner process that started the job is gone"
 	deadlineMet   trigger = "the job's deadline has passed"
+	signaled      trigger = "the keeper was asked to end by a signal"
 )
 
 // transitions are all ways through a keeper's life. What is not here does not move it. Destroying is final.
@@ -34,6 +35,7 @@ var transitions = map[phase]map[trigger]phase{
 		stopAsked:     destroying,
 		runnerGone:    destroying,
 		deadlineMet:   destroying,
+		signaled:      destroying,
 	},
 	ready: {
 		committed:   kept,
@@ -42,12 +44,14 @@ var transitions = map[phase]map[trigger]phase{
 		stopAsked:   destroying,
 		runnerGone:  destroying,
 		deadlineMet: destroying,
+		signaled:    destroying,
 	},
 	kept: {
 		vmEnded:     dead,
 		stopAsked:   destroying,
 		runnerGone:  destroying,
 		deadlineMet: destroying,
+		signaled:    destroying,
 	},
 	dead: {
 		committed:   dead,
@@ -55,6 +59,7 @@ var transitions = map[phase]map[trigger]phase{
 		stopAsked:   destroying,
 		runnerGone:  destroying,
 		deadlineMet: destroying,
+		signaled:    destroying,
 	},
 }
 

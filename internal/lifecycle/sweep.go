@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/keeper"
 	"gitlab-runner-tart-driver/internal/tart"
 )
@@ -15,9 +16,9 @@ import (
 const (
 	// powerOffLimit is how long an orphaned VM may take to end by SIGINT.
 	powerOffLimit = 3 * time.Second
-	// claimLimit is how long cleanup waits for whoever still holds the record of its job: a prepare that is being ended, or a
-	// `tart clone` that outlived its prepare.
-	claimLimit = 30 * time.Second
+	// claimLimit is how long cleanup waits for whoever still holds the record of its job, before it uses force and after: a prepare
+	// that is being ended, or a `tart clone` that outlived its prepare.
+	claimLimit = 15 * time.Second
 )
 
 // Swept is what a sweep did.
@@ -92,28 +93,41 @@ func destroyJob(ctx context.Context, state *host.State, client *tart.Client, rec
 		return destroyOrphan(ctx, client, entry)
 	}
 	err := keeper.Stop(ctx, state, rec.VM, rec.JobKey)
-	if err == nil || !errors.Is(err, keeper.ErrNoKeeper) {
+	if refused := (*job.Failure)(nil); err == nil || errors.As(err, &refused) {
 		return err
 	}
-	// Nobody answers, yet the record is held: a prepare that has no keeper yet. The job is over, so it may end.
-	rec.Prepare.Signal(syscall.SIGTERM)
-	ctx, cancel := context.WithTimeoutCause(ctx, claimLimit, fmt.Errorf("the record of VM %s is still held after %s", rec.VM, claimLimit))
-	defer cancel()
+	// The record is held, yet no keeper answers: there is none yet, or it is stuck. The job is over, so whoever it is may end.
+	for _, force := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		rec.Prepare.Signal(force)
+		rec.Keeper.Signal(force)
+		entry, gone, werr := waitForRecord(ctx, state, rec.VM)
+		switch {
+		case entry != nil:
+			return destroyOrphan(ctx, client, entry)
+		case gone || werr != nil:
+			return werr
+		}
+	}
+	return fmt.Errorf("the record of VM %s is still held, and no keeper answers: %w", rec.VM, err)
+}
+
+// waitForRecord waits until a record can be claimed or is gone, but not for ever.
+func waitForRecord(ctx context.Context, state *host.State, vm string) (entry *host.Entry, gone bool, err error) {
+	limit := time.NewTimer(claimLimit)
+	defer limit.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for state.HasRecord(rec.VM) {
-		entry, ok, err := state.Claim(rec.VM)
-		if err != nil {
-			return err
-		}
-		if ok {
-			return destroyOrphan(ctx, client, entry)
+	for state.HasRecord(vm) {
+		if entry, ok, err := state.Claim(vm); ok || err != nil {
+			return entry, false, err
 		}
 		select {
+		case <-limit.C:
+			return nil, false, nil
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil, false, context.Cause(ctx)
 		case <-tick.C:
 		}
 	}
-	return nil
+	return nil, true, nil
 }

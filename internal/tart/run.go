@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gitlab-runner-tart-driver/internal/proc"
 )
 
@@ -141,7 +143,7 @@ func (r *Run) Reason(logTail []byte) *Error {
 	e := &Error{Command: "run", ExitCode: r.cmd.ProcessState.ExitCode(), Text: LastWords(logTail)}
 	e.Kind = classify(e.ExitCode, e.Text)
 	if status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		e.Text = strings.TrimPrefix(e.Text+"; killed by signal "+status.Signal().String(), "; ")
+		e.Text = strings.TrimPrefix(e.Text+"; killed by "+unix.SignalName(status.Signal()), "; ")
 	}
 	if exitErr := (*exec.ExitError)(nil); errors.As(r.err, &exitErr) {
 		e.Err = exitError{r.err, e.ExitCode}

@@ -1,0 +1,243 @@
+package guest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/proc"
+)
+
+// started is a program of ours that runs in a session of its own, as an SSH server starts it.
+type started struct {
+	*exec.Cmd
+	out, err bytes.Buffer
+}
+
+// sh makes a command of one of the programs.
+func sh(t *testing.T, program, stdin string, args ...string) *started {
+	t.Helper()
+	s := &started{Cmd: exec.Command("/bin/sh", append([]string{"-c", program, "grtd"}, args...)...)}
+	s.Stdin, s.Stdout, s.Stderr = strings.NewReader(stdin), &s.out, &s.err
+	s.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LC_ALL=C"}
+	s.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return s
+}
+
+// status is how it ended, as an SSH server would tell.
+func (s *started) status(t *testing.T, err error) Status {
+	t.Helper()
+	if exitErr := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exitErr) {
+		t.Fatal(err)
+	}
+	ws := s.ProcessState.Sys().(syscall.WaitStatus)
+	if ws.Signaled() {
+		return Status{Code: 128 + int(ws.Signal()), Signal: map[syscall.Signal]string{syscall.SIGALRM: "ALRM", syscall.SIGTERM: "TERM",
+			syscall.SIGKILL: "KILL"}[ws.Signal()]}
+	}
+	return Status{Code: ws.ExitStatus()}
+}
+
+// runScript runs a script by runProgram with a directory that is not there yet.
+func runScript(t *testing.T, shell, script string) (s *started, dir string, status Status) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "d")
+	s = sh(t, runProgram, script, dir, shell, strconv.Itoa(len(script)))
+	return s, dir, s.status(t, s.Run())
+}
+
+func gone(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there (%v)", path, err)
+	}
+}
+
+func TestRunProgramHandsTheExitStatusOn(t *testing.T) {
+	for _, code := range []int{0, 1, 2, 42, 125, 127, 128, 142, 143, 254, 255} {
+		script := fmt.Sprintf("echo out; echo err >&2; exit %d\n", code)
+		s, dir, status := runScript(t, "/bin/sh", script)
+		if status != (Status{Code: code}) || s.out.String() != "out\n" || s.err.String() != "err\n" {
+			t.Errorf("exit %d: got %+v, %q, %q", code, status, s.out.String(), s.err.String())
+		}
+		gone(t, dir)
+	}
+}
+
+func TestRunProgramWithEveryShell(t *testing.T) {
+	for shell := range loginShells(t) {
+		if strings.HasSuffix(shell, "csh") || strings.HasSuffix(shell, "fish") {
+			continue // GitLab Runner's scripts are not for them
+		}
+		for script, want := range map[string]int{
+			"set -e; (exit 7); true\n": 7,
+			"kill -TERM $$":            143,
+			"":                         0,
+		} {
+			_, dir, status := runScript(t, shell, script)
+			if status != (Status{Code: want}) {
+				t.Errorf("%s: %q: got %+v, want code %d", shell, script, status, want)
+			}
+			gone(t, dir)
+		}
+	}
+}
+
+func TestRunProgramKeepsScriptAndInputApart(t *testing.T) {
+	// Were the rest of the script its input, cat would print it. A large one does not fit into a pipe.
+	rest := "echo \"args: $#\"\n" + strings.Repeat("# "+strings.Repeat("x", 998)+"\n", 1000) + "echo end"
+	s, _, status := runScript(t, "/bin/sh", "cat\nread -r line && echo \"read $line\"\n"+rest)
+	if status.Code != 0 || s.out.String() != "args: 0\nend\n" || s.err.String() != "" {
+		t.Errorf("got %+v, %.200q, %.200q", status, s.out.String(), s.err.String())
+	}
+}
+
+func TestRunProgramIsForTheOwnerOnly(t *testing.T) {
+	s, _, _ := runScript(t, "/bin/sh", `ls -ld "${0%/*}" "$0" "${0%/*}/group"`)
+	for line := range strings.Lines(s.out.String()) {
+		if mode, _, _ := strings.Cut(line, " "); len(mode) < 10 || mode[4:10] != "------" {
+			t.Errorf("open to others: %s", line)
+		}
+	}
+	if strings.Count(s.out.String(), "\n") != 3 {
+		t.Errorf("got %q, %q", s.out.String(), s.err.String())
+	}
+}
+
+func TestWhatFailsBeforeTheScriptIsNoExitStatus(t *testing.T) {
+	marker := filepath.Join(t.TempDir(), "ran")
+	script := "echo > '" + marker + "'\n"
+	taken := t.TempDir()
+	for _, c := range []struct {
+		name, dir string
+		size      int
+	}{
+		{"cut short", filepath.Join(t.TempDir(), "d"), len(script) + 1},
+		{"too long", filepath.Join(t.TempDir(), "d"), len(script) - 1},
+		{"directory is there", taken, len(script)},
+		{"directory cannot be made", filepath.Join(t.TempDir(), "no", "d"), len(script)},
+	} {
+		s := sh(t, runProgram, script, c.dir, "/bin/sh", strconv.Itoa(c.size))
+		if status := s.status(t, s.Run()); status.Signal != "ALRM" {
+			t.Errorf("%s: got %+v, want SIGALRM", c.name, status)
+		}
+		gone(t, marker)
+		if c.dir != taken {
+			gone(t, c.dir)
+		}
+	}
+	if _, err := os.Lstat(taken); err != nil {
+		t.Errorf("somebody else's directory is gone: %v", err)
+	}
+}
+
+func TestAScriptThatWasEndedBeforeItBeganDoesNotRun(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	end := sh(t, endProgram, "", dir, "1")
+	if status := end.status(t, end.Run()); status.Code != 0 {
+		t.Errorf("end: got %+v, %s", status, end.err.String())
+	}
+	marker := filepath.Join(t.TempDir(), "ran")
+	script := "echo > '" + marker + "'\n"
+	run := sh(t, runProgram, script, dir, "/bin/sh", strconv.Itoa(len(script)))
+	if status := run.status(t, run.Run()); status.Signal != "ALRM" {
+		t.Errorf("run: got %+v, want SIGALRM", status)
+	}
+	gone(t, marker)
+}
+
+// running starts a script and waits until it has written the pids of its processes. It returns these, and the script's end.
+func running(t *testing.T, script string) (dir string, processes []proc.ID, ended <-chan Status) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "d")
+	s := sh(t, runProgram, script, dir, "/bin/sh", strconv.Itoa(len(script)))
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s.Stdout = w
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	status := make(chan Status, 1)
+	go func() { status <- s.status(t, s.Wait()) }()
+	if err := r.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	var line []byte
+	for b := make([]byte, 1); !bytes.HasSuffix(line, []byte("\n")); line = append(line, b[0]) {
+		if _, err := r.Read(b); err != nil {
+			t.Fatalf("the script does not begin: %v, %s", err, s.err.String())
+		}
+	}
+	for _, word := range strings.Fields(string(line)) {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := proc.Of(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { id.Signal(syscall.SIGKILL) })
+		processes = append(processes, id)
+	}
+	return dir, processes, status
+}
+
+func TestEndProgramEndsEverythingOfAScript(t *testing.T) {
+	t.Parallel()
+	done := filepath.Join(t.TempDir(), "done")
+	for _, c := range []struct{ name, script string }{
+		{"willing", "sleep 600 > /dev/null 2>&1 & echo $$ $!; wait"},
+		{"ignores SIGTERM", "trap '' TERM; sleep 600 > /dev/null 2>&1 & echo $$ $!; wait"},
+		{"child of a child ignores SIGTERM", `(trap "" TERM; sleep 600 > /dev/null 2>&1 & echo $$ $!; wait) & wait`},
+		{"clears up", "trap 'echo > " + done + "; kill -KILL $!; exit 3' TERM; sleep 600 > /dev/null 2>&1 & echo $$ $!; wait"},
+	} {
+		dir, processes, ended := running(t, c.script)
+		end := sh(t, endProgram, "", dir, "3")
+		if status := end.status(t, end.Run()); status.Code != 0 || end.err.String() != "" {
+			t.Errorf("%s: got %+v, %s", c.name, status, end.err.String())
+		}
+		if status := <-ended; status.Code < 128 {
+			t.Errorf("%s: the script ended with %+v", c.name, status)
+		}
+		for _, id := range processes {
+			if !id.WaitGone(time.Minute) {
+				t.Errorf("%s: process %d still runs", c.name, id.PID)
+			}
+		}
+		gone(t, dir)
+		if _, err := os.Lstat(done); (err == nil) != (c.name == "clears up") {
+			t.Errorf("%s: cleared up: %v", c.name, err == nil)
+		}
+		os.Remove(done)
+	}
+}
+
+// TestEndProgramSparesOthers is about process groups that are nobody's, or everybody's. So it has a kill that does nothing.
+func TestEndProgramSparesOthers(t *testing.T) {
+	const harmless = `kill() { echo "kill $*"; }; `
+	for group, want := range map[string]bool{"0": false, "1": false, "-1": false, "-5": false, " ": false, "0x": false, "4711": true} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "group"), []byte(group+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		end := sh(t, harmless+endProgram, "", dir, "0")
+		status := end.status(t, end.Run())
+		if killed := strings.Contains(end.out.String(), "kill"); killed != want || status.Signal != "" {
+			t.Errorf("group %q: got %+v, %q", group, status, end.out.String())
+		}
+	}
+}

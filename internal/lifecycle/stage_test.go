@@ -1,0 +1,140 @@
+package lifecycle
+
+import (
+	"errors"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/image"
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/proc"
+	"gitlab-runner-tart-driver/internal/settings"
+	"gitlab-runner-tart-driver/internal/tart"
+)
+
+// newStage is a stage with a state directory of its own and the given flags.
+func newStage(t *testing.T, flags map[string]string) *Stage {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "state")
+	s, errs := settings.Resolve(settings.Sources{Flags: flags, Defaults: map[string]string{"state-dir": dir}})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	state, err := host.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Stage{Settings: s, State: state, Job: &job.Job{ID: "42", Key: "42-abc"}, Version: "1.2.3"}
+}
+
+func TestChooseImage(t *testing.T) {
+	const byDefault = "ghcr.io/o/default:1"
+	for _, c := range []struct{ job, standard, want string }{
+		{"ghcr.io/o/macos:15", "", "ghcr.io/o/macos:15"},
+		{"ghcr.io/o/macos:15", byDefault, "ghcr.io/o/macos:15"},
+		{"", byDefault, byDefault},
+		{"base", byDefault, "base"},
+		{"ghcr.io/o/macos", "", "ghcr.io/o/macos:latest"},
+		{"grtd-my-own", "", "grtd-my-own"}, // looks only a little like a job's VM
+	} {
+		s := newStage(t, map[string]string{"default-image": c.standard})
+		s.Job.Image = c.job
+		if got, err := (&preparation{Stage: s}).chooseImage(); err != nil || got.Name != c.want {
+			t.Errorf("%q, by default %q: got %+v, %v, want %s", c.job, c.standard, got, err, c.want)
+		}
+	}
+	mine := newStage(t, nil).State.NewName("7")
+	for _, c := range []struct {
+		job, standard, says string
+		cause               error
+	}{
+		{"", "", "names no image", nil},
+		{"-x", byDefault, `"-x"`, image.ErrReference},
+		{"", "not one", `"not one"`, image.ErrReference},
+		{"a/B", "", `"a/B"`, image.ErrReference},
+		{mine, "", mine, nil}, // another state directory's, but a job's all the same
+		{"", mine, mine, nil},
+	} {
+		s := newStage(t, map[string]string{"default-image": c.standard})
+		s.Job.Image = c.job
+		_, err := (&preparation{Stage: s}).chooseImage()
+		f := (*job.Failure)(nil)
+		if !errors.As(err, &f) || !f.Job || f.Hint == "" || !strings.Contains(err.Error(), c.says) || c.cause != nil && !errors.Is(err, c.cause) {
+			t.Errorf("%q, by default %q: got %v, want a mistake that says %s", c.job, c.standard, err, c.says)
+		}
+	}
+}
+
+func TestConfigIsWhatTheLaterStagesFind(t *testing.T) {
+	s := newStage(t, map[string]string{"guest-builds-dir": "/b", "guest-cache-dir": "/c"})
+	ancestors := []proc.ID{{PID: 7, Start: 8, Boot: "x"}}
+	got := s.Config("mac.local", ancestors)
+	want := job.Config{BuildsDir: "/b", CacheDir: "/c", Hostname: "mac.local", Driver: job.DriverInfo{Name: "gitlab-runner-tart-driver", Version: "1.2.3"},
+		Shell: "bash"}
+	env := job.Environ{}
+	for name, value := range got.JobEnv {
+		env = append(env, name+"="+value)
+	}
+	h, jobEnv := env.Handover(), got.JobEnv
+	got.JobEnv = nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if !s.State.Owns(h.VM) || h.StateDir != s.State.Dir() || h.BuildsDir != "/b" || h.CacheDir != "/c" || !slices.Equal(h.Ancestors, ancestors) {
+		t.Errorf("handed over is %+v", h)
+	}
+	if again := s.Config("mac.local", ancestors); maps.Equal(again.JobEnv, jobEnv) {
+		t.Error("two jobs get a VM of the same name")
+	}
+}
+
+func TestFindRecordBelievesOnlyTheKey(t *testing.T) {
+	s := newStage(t, nil)
+	create := func(key string, age time.Duration) string {
+		t.Helper()
+		name := s.State.NewName("42")
+		entry, err := s.State.Create(host.Record{VM: name, JobKey: key, JobID: "42", Created: time.Unix(1700000000, 0).Add(-age)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(entry.Release)
+		return name
+	}
+	other := create("42-other", 0)
+	keyless := create("", 0)
+	s.Handover.VM = other
+	if got, ok, err := s.findRecord(); ok || err != nil {
+		t.Errorf("the VM of another job is found: %+v, %v", got, err)
+	}
+	create("42-abc", time.Hour)
+	newest := create("42-abc", time.Minute)
+	if got, ok, err := s.findRecord(); !ok || err != nil || got.VM != newest {
+		t.Errorf("got %+v, %v, %v, want the newest, %s", got, ok, err, newest)
+	}
+	s.Job.Key = ""
+	if got, ok, err := s.findRecord(); ok || err != nil {
+		t.Errorf("a job without a key finds %+v, %v (%s has none either)", got, err, keyless)
+	}
+}
+
+func TestCloneHint(t *testing.T) {
+	if hint := cloneHint(&tart.Error{Kind: tart.KindNoSpace}); !strings.Contains(hint, "disk") {
+		t.Errorf("no space left: %q", hint)
+	}
+	if hint := cloneHint(&tart.Error{Kind: tart.KindOther}); hint != "" {
+		t.Errorf("anything else: %q", hint)
+	}
+}
+
+func TestLoginIsThatOfTheSettings(t *testing.T) {
+	s := newStage(t, map[string]string{"default-ssh-user": "u", "default-ssh-password": "p"})
+	if got := loginOf(s.Settings); got.User != "u" || got.Password != "p" {
+		t.Errorf("got %+v", got)
+	}
+}
