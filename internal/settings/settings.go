@@ -48,6 +48,9 @@ type Settings struct {
 	VNC      bool
 	Softnet  bool
 
+	// Lock and Unlock name settings that jobs may not, or may, change against the table's rule.
+	Lock, Unlock []string
+
 	origins map[string]Origin
 }
 
@@ -66,69 +69,73 @@ func (s *Settings) IsDefault(name string) bool { return s.origins[name] == Defau
 // Slots is the number of VMs that may run on this host at once.
 func (s *Settings) Slots() int { return max(s.MaxVMs, s.Concurrency) }
 
-// ValueError is a value that a setting does not take.
-type ValueError struct {
-	// Origin says who gave the value.
-	Origin Origin
-	// Value is what was given; it is not shown for secrets.
-	Value string
-	// Secret hides the value.
-	Secret bool
-	// Expected says what the setting takes.
-	Expected string
-}
-
-func (e *ValueError) Error() string {
-	if e.Secret {
-		return fmt.Sprintf("%s: value is not usable: expected %s", e.Origin, e.Expected)
-	}
-	const most = 200 // bytes; a value may be a file's content
-	shown := e.Value
-	if len(shown) > most {
-		shown = shown[:most] + "…"
-	}
-	return fmt.Sprintf("%s: %q: expected %s", e.Origin, shown, e.Expected)
-}
-
-// Sources are where values come from, later ones before earlier ones: defaults, flags, job variables.
+// Sources are where values come from, later ones before earlier ones: defaults, config file, flags, job variables. A list has its items
+// on lines of their own.
 type Sources struct {
+	// Defaults replace the table's defaults, by the setting's name, where these depend on the host.
+	Defaults map[string]string
+	// File are the config file's values by the setting's name, and FilePath its path.
+	File     map[string]string
+	FilePath string
 	// Flags by the setting's name; only those that were given.
 	Flags map[string]string
 	// Variables are the job's variables, without CUSTOM_ENV_.
 	Variables map[string]string
-	// Defaults replace the table's defaults, by the setting's name, where these depend on the host.
-	Defaults map[string]string
 }
 
-// Resolve works out every setting. All faulty values are reported, not just the first.
+// Resolve works out every setting: first the operator's, then what the job may change of them. All faulty values are reported, not
+// just the first.
 func Resolve(src Sources) (*Settings, []error) {
 	s := &Settings{origins: map[string]Origin{}}
 	var errs []error
-	for _, row := range Table() {
-		value, origin := row.pick(src)
+	table := Table()
+	for _, row := range table {
+		value, origin := row.operators(src)
 		s.origins[row.Name] = origin
 		if expected := row.set(s, value); expected != "" {
 			errs = append(errs, &ValueError{Origin: origin, Value: value, Secret: row.Secret, Expected: expected})
 		}
 	}
+	errs = append(errs, s.checkNames(table)...)
+	operator := *s
+	for _, row := range table {
+		value, variable := row.jobs(src)
+		if variable == "" {
+			continue
+		}
+		if err := row.setForJob(s, &operator, value, variable); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	return s, errs
 }
 
-// pick finds the value that counts. An empty job variable counts as not set, as in the Python driver: GitLab has no way to unset
-// an inherited one.
-func (row Setting) pick(src Sources) (string, Origin) {
-	for _, name := range row.Variables {
-		if v, ok := src.Variables[name]; ok && v != "" {
-			return v, Origin("variable " + name)
-		}
-	}
+// operators is the value that the operator, or nobody, has set.
+func (row Setting) operators(src Sources) (string, Origin) {
 	if v, ok := src.Flags[row.Name]; ok {
 		return v, Origin("flag --" + row.Name)
+	}
+	if v, ok := src.File[row.Name]; ok {
+		return v, Origin(fmt.Sprintf("%s in %s", row.Name, src.FilePath))
 	}
 	if v, ok := src.Defaults[row.Name]; ok {
 		return v, DefaultOrigin
 	}
 	return row.Default, DefaultOrigin
+}
+
+// jobs is the value that the job has set, and the variable. An empty variable counts as not set, as in the Python driver: GitLab has no
+// way to unset an inherited one.
+func (row Setting) jobs(src Sources) (value, variable string) {
+	for _, name := range row.Variables {
+		if v, ok := src.Variables[name]; ok && v != "" {
+			if meaning, ok := row.meanings[name]; ok {
+				v = meaning(v)
+			}
+			return v, name
+		}
+	}
+	return "", ""
 }
 
 // Unknown names the job's TART_ variables that no setting has, each with the nearest name that one does have.

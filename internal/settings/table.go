@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Stage names, for the stages in whose --help a setting is shown. Every flag is taken by every stage, so that one list of arguments
@@ -36,6 +37,10 @@ type Setting struct {
 	Takes string
 	// Stages are where --help shows it.
 	Stages []string
+	// List takes several values.
+	List bool
+	// Closed settings can be set by a job only where the operator opens them, with --unlock.
+	Closed bool
 	// Secret values are never shown.
 	Secret bool
 	// Help says what it is for.
@@ -43,6 +48,10 @@ type Setting struct {
 
 	// set stores a value, or says what it expects.
 	set func(s *Settings, value string) (expected string)
+	// bound says what the operator allows where a job's value is more than that.
+	bound func(job, operator *Settings) (allowed string)
+	// meanings translate the values of variables that other drivers have for this setting.
+	meanings map[string]func(string) string
 }
 
 // IsSwitch tells whether the flag takes no value.
@@ -74,6 +83,12 @@ func hostSettings() []Setting {
 		{Name: "slot-timeout", Default: "3600", Takes: "SECONDS", Stages: prepare,
 			Help: "how long a job waits for its turn when the host runs as many VMs as it may",
 			set:  seconds(func(s *Settings) *time.Duration { return &s.SlotTimeout })},
+		{Name: "lock", Takes: "SETTING", Stages: allStages, List: true,
+			Help: "a setting that jobs may not set, whatever variable it has",
+			set:  names(func(s *Settings) *[]string { return &s.Lock })},
+		{Name: "unlock", Takes: "SETTING", Stages: allStages, List: true,
+			Help: "a setting that jobs may set although it is closed to them by default",
+			set:  names(func(s *Settings) *[]string { return &s.Unlock })},
 	}
 }
 
@@ -238,10 +253,23 @@ func toggle(field func(*Settings) *bool) func(*Settings, string) string {
 	}
 }
 
+// names takes the names of settings, separated by commas or spaces.
+func names(field func(*Settings) *[]string) func(*Settings, string) string {
+	return func(s *Settings, v string) string {
+		*field(s) = items(v)
+		return ""
+	}
+}
+
+// items splits a list of words.
+func items(v string) []string {
+	return strings.FieldsFunc(v, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+}
+
 // policies takes pull policies, separated by commas or spaces.
 func policies(field func(*Settings) *[]string) func(*Settings, string) string {
 	return func(s *Settings, v string) string {
-		list := strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })
+		list := items(v)
 		for _, p := range list {
 			if !slices.Contains(PullPolicies, p) {
 				list = nil
