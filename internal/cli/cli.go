@@ -1,0 +1,158 @@
+// Package cli is the command line: one file a verb, flags in, text out. What a verb does is done elsewhere.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/keeper"
+)
+
+// Env is what the command line gets from its process.
+type Env struct {
+	// Args are the arguments, without the program's name.
+	Args []string
+	// Environ is in the form of os.Environ.
+	Environ        []string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Executable is the path of this program.
+	Executable string
+	// Version is this program's; empty for the one that the Go toolchain knows.
+	Version string
+}
+
+const long = `Runs each GitLab CI job in a fresh Tart virtual machine, as GitLab Runner's Custom executor.
+
+GitLab Runner calls config, prepare, run and cleanup; try runs a job without GitLab.
+
+Exit codes
+  0    all is well
+  1    the job, or a setting, is to blame (BUILD_FAILURE_EXIT_CODE)
+  2    the host, the network, Tart or the VM is to blame (SYSTEM_FAILURE_EXIT_CODE)
+  64   the command line is not understood; in a stage that GitLab Runner calls it is 1, since trying again is no use`
+
+// exitUsage is EX_USAGE of <sysexits.h>, which tart uses too.
+const exitUsage = 64
+
+// Main runs the command line and returns the process's exit code.
+func Main(env Env) int {
+	if len(env.Args) == 1 && env.Args[0] == keeper.Command {
+		return runKeeper(env)
+	}
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	if isStage(env.Args) { // whatever comes, an earlier stage's exit code must not be taken for this one's
+		if err := job.Environ(env.Environ).ExitCodes().Clear(); err != nil {
+			return report(env, job.Infrastructure(err, ""))
+		}
+	}
+	return report(env, newRoot(env).ExecuteContext(ctx))
+}
+
+func newRoot(env Env) *cobra.Command {
+	root := &cobra.Command{
+		Use: "gitlab-runner-tart-driver", Short: "Runs GitLab CI jobs in Tart virtual machines", Long: long,
+		Version: version(env), SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddCommand(newConfigCommand(env), newPrepareCommand(env), newRunCommand(env), newCleanupCommand(env), newTryCommand(env))
+	for _, cmd := range root.Commands() {
+		if check := cmd.Args; check != nil {
+			cmd.Args = func(cmd *cobra.Command, args []string) error {
+				if err := check(cmd, args); err != nil {
+					return &usageError{err}
+				}
+				return nil
+			}
+		}
+	}
+	return root
+}
+
+// version is the one given at build time, or else what the Go toolchain recorded.
+func version(env Env) string {
+	if env.Version != "" {
+		return env.Version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+// withSignals ends the context on the signals that ask a stage to end. GitLab Runner sends SIGTERM to the stage's whole process group.
+// SIGPIPE is caught so that writing to a runner that is gone is an error like any other and does not end a cleanup half-way.
+func withSignals(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 4)
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	go func() {
+		select {
+		case sig := <-signals:
+			cancel(fmt.Errorf("ended on request: received %s", name(sig)))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		signal.Stop(pipe)
+		cancel(nil)
+	}
+}
+
+func name(sig os.Signal) string {
+	switch sig {
+	case syscall.SIGTERM:
+		return "SIGTERM"
+	case syscall.SIGINT:
+		return "SIGINT"
+	default:
+		return "SIGHUP"
+	}
+}
+
+func runKeeper(env Env) int {
+	stderr, ok := env.Stderr.(*os.File)
+	if !ok {
+		return exitUsage
+	}
+	if err := keeper.Main(env.Environ, stderr); err != nil {
+		fmt.Fprintln(env.Stderr, "error:", err)
+		return 1
+	}
+	return 0
+}
+
+// report prints an error, and says which exit code it makes.
+func report(env Env, err error) int {
+	if exit := (*ExitError)(nil); errors.As(err, &exit) {
+		return exit.Code
+	}
+	if script := (*job.ScriptError)(nil); err != nil && !errors.As(err, &script) {
+		printError(env.Stderr, err)
+	}
+	if usage := (*usageError)(nil); errors.As(err, &usage) && !isStage(env.Args) {
+		return exitUsage
+	}
+	return job.Environ(env.Environ).ExitCodes().Of(err)
+}

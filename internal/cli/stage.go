@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/lifecycle"
+	"gitlab-runner-tart-driver/internal/settings"
+	"gitlab-runner-tart-driver/internal/tart"
+)
+
+var stages = []string{settings.StageConfig, settings.StagePrepare, settings.StageRun, settings.StageCleanup}
+
+// isStage tells whether the command line is one that GitLab Runner calls.
+func isStage(args []string) bool { return len(args) > 0 && slices.Contains(stages, args[0]) }
+
+// flagValue is a flag of the settings table. It only notes what was given: settings.Resolve does the rest.
+type flagValue struct {
+	given map[string]string
+	row   settings.Setting
+	// negated is for --no-NAME.
+	negated bool
+}
+
+func (f *flagValue) String() string { return f.row.Default }
+
+func (f *flagValue) Set(v string) error {
+	if f.negated {
+		if v != "true" {
+			return errors.New("takes no value")
+		}
+		v = "false"
+	}
+	f.given[f.row.Name] = v
+	return nil
+}
+
+// Type stands for the value in help; "bool" makes pflag show none.
+func (f *flagValue) Type() string {
+	if f.row.IsSwitch() {
+		return "bool"
+	}
+	return f.row.Takes
+}
+
+// addFlags gives a stage all flags of the table. Those that mean nothing to it are taken too, and left out of its help.
+func addFlags(flags *pflag.FlagSet, stage string) map[string]string {
+	flags.SortFlags = false
+	given := map[string]string{}
+	for _, row := range settings.Table() {
+		shown := slices.Contains(row.Stages, stage)
+		f := flags.VarPF(&flagValue{given: given, row: row}, row.Name, row.Short, row.Help+variablesHelp(row))
+		f.Hidden = !shown
+		if row.IsSwitch() {
+			f.NoOptDefVal = "true"
+			no := flags.VarPF(&flagValue{given: given, row: row, negated: true}, "no-"+row.Name, "", "")
+			no.NoOptDefVal, no.Hidden = "true", true
+		}
+		for _, alias := range row.Aliases {
+			flags.VarPF(&flagValue{given: given, row: row}, alias, "", "").Hidden = true
+		}
+	}
+	return given
+}
+
+func variablesHelp(row settings.Setting) string {
+	if len(row.Variables) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (variable %s)", row.Variables[0])
+}
+
+// newStageCommand makes the command of a stage. Settings that can't be used end it before it begins.
+func newStageCommand(env Env, stage, use, short string, args cobra.PositionalArgs,
+	run func(cmd *cobra.Command, args []string, s *lifecycle.Stage) error,
+) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: args}
+	given := addFlags(cmd.Flags(), stage)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		log := env.Stderr
+		if stage == settings.StageCleanup {
+			log = env.Stdout // GitLab Runner logs a cleanup's stderr as warnings
+		}
+		s, err := newStage(env, given, log)
+		if err != nil {
+			return err
+		}
+		return run(cmd, args, s)
+	}
+	return cmd
+}
+
+func newStage(env Env, given map[string]string, log io.Writer) (*lifecycle.Stage, error) {
+	environ := job.Environ(env.Environ)
+	j, err := job.Load(environ)
+	if err != nil {
+		return nil, job.Infrastructure(err, "")
+	}
+	s, errs := settings.Resolve(settings.Sources{
+		Flags: given, Variables: j.Variables,
+		Defaults: map[string]string{"state-dir": defaultStateDir(environ)},
+	})
+	if len(errs) > 0 {
+		return nil, job.Mistake(errors.Join(errs...), "a job's variables are set in .gitlab-ci.yml or in the project's CI/CD settings, flags in the runner's config.toml")
+	}
+	state, err := host.Open(s.StateDir)
+	if err != nil {
+		return nil, job.Infrastructure(err, "choose another with --state-dir, the same for all stages")
+	}
+	return &lifecycle.Stage{
+		Settings: s, State: state, Job: j, Log: job.NewLog(log, time.Now), Handover: environ.Handover(),
+		Environ: env.Environ, Executable: env.Executable, Version: version(env),
+	}, nil
+}
+
+// defaultStateDir is the directory that config used, or else one in the home directory. It must not depend on TMPDIR, which is another
+// for every attempt at a job.
+func defaultStateDir(environ job.Environ) string {
+	if dir := environ.Handover().StateDir; dir != "" {
+		return dir
+	}
+	home := environ.Get("HOME")
+	if home == "" {
+		if u, err := user.Current(); err == nil {
+			home = u.HomeDir
+		}
+	}
+	return filepath.Join("/", home, ".gitlab-runner-tart-driver")
+}
+
+func newTart(s *lifecycle.Stage) (*tart.Client, error) {
+	client, err := tart.New(s.Settings.TartExecutable, s.Environ)
+	if err != nil {
+		return nil, job.Infrastructure(fmt.Errorf("%w (%s)", err, s.Settings.Origin("tart-executable")),
+			"install Tart with `brew install openai/tools/tart`, or say where it is with -x")
+	}
+	return client, nil
+}
