@@ -21,7 +21,7 @@ import (
 // before the script starts ends in SIGALRM, so that no exit status of a script can be mistaken for it.
 //
 //	$1 directory  $2 shell  $3 length of the script in bytes
-const runProgram = `d=$1; umask 077; mkdir "$d" || kill -ALRM $$; ` +
+const runProgram = `d=$1; mkdir -m 700 "$d" || kill -ALRM $$; ` +
 	`if [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
 	`echo $g > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; kill -ALRM $$; }; ` +
 	`"$2" -l "$d/script" < /dev/null; s=$?; rm -rf "$d"; exit $s`
@@ -29,7 +29,7 @@ const runProgram = `d=$1; umask 077; mkdir "$d" || kill -ALRM $$; ` +
 // endProgram ends a script that runProgram runs: SIGTERM to its process group, and SIGKILL to what is left after a while.
 //
 //	$1 directory  $2 tenths of a second between the two
-const endProgram = `d=$1; umask 077; if mkdir "$d" 2> /dev/null; then exit 0; fi; ` +
+const endProgram = `d=$1; if mkdir -m 700 "$d" 2> /dev/null; then exit 0; fi; ` +
 	`n=0; until [ -s "$d/group" ] || [ $n -ge 50 ]; do sleep 0.1; n=$((n+1)); done; ` +
 	`g=$(cat "$d/group" 2> /dev/null); g=$((g+0)); [ $g -gt 1 ] || exit 0; ` +
 	`kill -s TERM -- -$g 2> /dev/null; n=0; ` +
