@@ -318,7 +318,7 @@ func TestExecTimeouts(t *testing.T) {
 	}
 }
 
-func TestSignalsReachTheWholeProcessGroup(t *testing.T) {
+func TestSigkillFollowsSigterm(t *testing.T) {
 	b := newBench(t, "build_script", "hang never")
 	b.opts.GracefulKillTimeout = time.Millisecond
 	b.onReady("build_script", func(t *Trial) { t.Cancel() })
@@ -329,5 +329,16 @@ func TestSignalsReachTheWholeProcessGroup(t *testing.T) {
 	}
 	if err := syscall.Kill(s.PID, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("the process is still there: %v", err)
+	}
+}
+
+func TestSignalsReachTheWholeProcessGroup(t *testing.T) {
+	b := newBench(t)
+	fifo, _ := b.fifo() // nobody lets the process go: the signal has to
+	b.opts.Environ = append(b.opts.Environ, "FAKE_build_script=leave-in-group "+fifo+"; hang 2")
+	b.opts.GracefulKillTimeout = anHour
+	b.onReady("build_script", func(t *Trial) { t.Cancel() })
+	if s := b.run().Stage("build_script"); s.ExitCode != 2 {
+		t.Errorf("exit %d (%v)", s.ExitCode, s.Err)
 	}
 }

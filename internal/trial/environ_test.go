@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"gitlab-runner-tart-driver/internal/trial/civar"
+	"gitlab-runner-tart-driver/internal/trial/gitsource"
 )
 
 func TestHowStagesAreStarted(t *testing.T) {
@@ -144,6 +145,44 @@ func TestVariables(t *testing.T) {
 	}
 	if r.JobID < 100_000_000 || r.JobID > 999_999_999_999 {
 		t.Errorf("job number %d", r.JobID)
+	}
+}
+
+func TestProjectDirectory(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*Job)
+		want   string
+	}{
+		"path of the project":  {func(j *Job) { j.Project.Path = "g/p" }, "g/p"},
+		"strategy empty":       {func(j *Job) { j.Project.Path, j.Variables = "g/p", civar.List{variable("GIT_STRATEGY", "empty")} }, "g/p-empty"},
+		"path of a repository": {func(j *Job) { j.Source = gitsource.Source{Kind: gitsource.Remote, URL: "https://h/x/y.git"} }, "x/y"},
+		"repository of no host": {func(j *Job) {
+			j.Source = gitsource.Source{Kind: gitsource.Remote, URL: "file:///x/y.git"}
+			j.Project.ID = 7
+		}, "project-7"},
+		"repository over ssh": {func(j *Job) { j.Source = gitsource.Source{Kind: gitsource.Remote, URL: "git@h:x/y.git"} }, "project-1"},
+	} {
+		b := newBench(t)
+		tt.change(b.job)
+		if got, _ := b.run().Stage("build_script").Getenv("CUSTOM_ENV_CI_PROJECT_DIR"); got != b.dir+"/builds/"+tt.want {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+	b := newBench(t)
+	b.job.Variables = civar.List{variable("GIT_CLONE_PATH", "/elsewhere")}
+	if r := b.run(); r.FailureReason != ConfigurationError || r.PrepareAttempts != 1 {
+		t.Errorf("GIT_CLONE_PATH: %q (%v)", r.FailureReason, r.Err)
+	}
+}
+
+func TestSecretsAreMasked(t *testing.T) {
+	b := newBench(t, "prepare", "out tok-1 hush p4ss pw open")
+	b.opts.Token = "tok-1"
+	b.job.Variables = civar.List{{Key: "S", Value: "hush", Masked: true}, variable("O", "open")}
+	b.job.Credentials = []Credentials{{Password: "p4ss"}}
+	b.job.Source = gitsource.Source{Kind: gitsource.Remote, URL: "https://u:pw@h/x/y.git"}
+	if log := string(b.run().Log); !strings.Contains(log, "[MASKED] [MASKED] [MASKED] [MASKED] open") {
+		t.Errorf("log:\n%s", log)
 	}
 }
 

@@ -97,10 +97,10 @@ func fakeOp(name, arg, script string) (code int, done bool) {
 		}
 		code, _ = strconv.Atoi(arg)
 		return code, true
-	case "leave": // leaves a process behind, in a session of its own, which holds stdout
+	case "leave", "leave-in-group": // leaves a process behind, which holds stdout; in a session of its own, or in this process group
 		cmd := exec.Command(os.Args[0], "hold", arg)
 		cmd.Stdout = os.Stdout
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: name == "leave"}
 		if err := cmd.Start(); err != nil {
 			panic(err)
 		}

@@ -127,6 +127,20 @@ ERROR: Job failed: exit status 3
 	}
 }
 
+func TestSealedTapIsFinal(t *testing.T) {
+	var out bytes.Buffer
+	seen := ""
+	tap := &tap{to: &out, keep: true, hook: func(p []byte) { seen += string(p) }}
+	tap.Write([]byte("in time"))
+	kept := tap.seal()
+	if n, err := tap.Write([]byte("late")); n != 4 || err != nil {
+		t.Errorf("the process notices: %d %v", n, err)
+	}
+	if string(kept) != "in time" || out.String() != "in time" || seen != "in time" {
+		t.Errorf("%q %q %q", kept, out.String(), seen)
+	}
+}
+
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -70,6 +70,9 @@ func usage(hint, format string, args ...any) error {
 
 // Make puts a plan together.
 func Make(ctx context.Context, r Request) (*Plan, error) {
+	if r.Timeout < 0 || r.Timeout > 0 && r.Timeout < time.Second {
+		return nil, usage("", "--timeout %v is less than a second", r.Timeout)
+	}
 	p := &Plan{Job: &trial.Job{Timeout: r.Timeout}}
 	dir := r.Dir
 	var err error

@@ -155,6 +155,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		"not in the environment": {func(r *Request) { r.Variables = []string{"NOPE"} }, "not in the environment"},
 		"file variable":          {func(r *Request) { r.FileVariables = []string{"A"} }, "write NAME=PATH"},
 		"file of a variable":     {func(r *Request) { r.FileVariables = []string{"A=none"} }, "no such file"},
+		"timeout":                {func(r *Request) { r.Timeout = time.Millisecond }, "less than a second"},
 		"ref alone":              {func(r *Request) { r.Ref = "main" }, "--ref without --repo"},
 		"repo but no sources":    {func(r *Request) { r.Repo, r.NoSources = "https://gitlab.invalid/g/p", true }, "--repo with --no-sources"},
 		"a directory for a file": {func(r *Request) { r.File = "." }, "is a directory"},
