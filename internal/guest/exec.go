@@ -31,7 +31,7 @@ var ErrNoStatus = errors.New("the SSH server ended the command without an exit s
 // errOutput means that our side could not take the command's output: the job log's reader is gone.
 var errOutput = errors.New("output cannot be written")
 
-// signals are those that RFC 4254, section 6.10 names, with their numbers on Linux and macOS.
+// signals are those whose numbers Linux and macOS share, by the names that RFC 4254, section 6.10 gives them.
 var signals = map[string]int{"HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "FPE": 8, "KILL": 9, "SEGV": 11, "PIPE": 13, "ALRM": 14, "TERM": 15}
 
 // Exec runs a command line by the login shell of the guest's user, and returns when it has ended and its output is written. A
@@ -85,14 +85,14 @@ func awaitCopied(ctx context.Context, copied <-chan struct{}) {
 	}
 }
 
-// why prefers the connection's end over what it led to.
+// why prefers the connection's end over what it led to. A connection that breaks closes its channels an instant before it is known to be
+// broken; a request tells.
 func (s *SSH) why(err error) error {
-	select {
-	case <-s.lost:
+	if _, _, rerr := s.conn.SendRequest(keepaliveRequest, true, nil); rerr != nil {
+		<-s.lost
 		return s.cause
-	default:
-		return err
 	}
+	return err
 }
 
 // execution is a command that runs.
@@ -130,7 +130,7 @@ func parseStatus(kind string, payload []byte) (Status, bool) {
 		if ssh.Unmarshal(payload, &msg) != nil {
 			return Status{}, false
 		}
-		return Status{Code: int(msg.Code & 0xff)}, true
+		return Status{Code: int(min(msg.Code, 255))}, true // POSIX has no more
 	case "exit-signal":
 		var msg struct {
 			Signal     string
@@ -143,7 +143,7 @@ func parseStatus(kind string, payload []byte) (Status, bool) {
 		}
 		n, ok := signals[msg.Signal]
 		if !ok {
-			n = 127 // a signal that the RFC does not name: 255, as OpenSSH's client has it
+			n = 127 // a signal without a number of its own: 255, as OpenSSH's client has it
 		}
 		return Status{Code: 128 + n, Signal: msg.Signal}, true
 	default:
@@ -236,10 +236,11 @@ func (s *SSH) drain(ctx context.Context, x *execution, copied <-chan struct{}) e
 			return firstOf(x.broken)
 		case err := <-x.broken:
 			return err
-		case <-bctx.Done():
+		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
-			if x.moved.Load() == before && x.inside.Load() == 0 {
+			quiet := x.moved.Load() == before || bctx.Err() != nil
+			if quiet && x.inside.Load() == 0 { // while the job log's reader is slow, there is more to come
 				return nil
 			}
 		}

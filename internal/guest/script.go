@@ -21,9 +21,9 @@ import (
 // before the script starts ends in SIGALRM, so that no exit status of a script can be mistaken for it.
 //
 //	$1 directory  $2 shell  $3 length of the script in bytes
-const runProgram = `d=$1; mkdir -m 700 "$d" || kill -ALRM $$; ` +
+const runProgram = `d=$1; mkdir -m 700 "$d" || { kill -ALRM $$; exit 1; }; ` +
 	`if [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
-	`echo $g > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; kill -ALRM $$; }; ` +
+	`echo $g > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; kill -ALRM $$; exit 1; }; ` +
 	`"$2" -l "$d/script" < /dev/null; s=$?; rm -rf "$d"; exit $s`
 
 // endProgram ends a script that runProgram runs: SIGTERM to its process group, and SIGKILL to what is left after a while.
@@ -39,9 +39,9 @@ const endProgram = `d=$1; if mkdir -m 700 "$d" 2> /dev/null; then exit 0; fi; ` 
 // surveyProgram finds out what the guest is, and makes the directories that jobs need.
 //
 //	$1 wanted shell  $2... directories
-const surveyProgram = `w=$1; shift; echo grtd:os=$(uname -s); echo grtd:arch=$(uname -m); echo grtd:host=$(hostname 2> /dev/null || uname -n); ` +
+const surveyProgram = `w=$1; shift; echo; echo grtd:os=$(uname -s); echo grtd:arch=$(uname -m); echo grtd:host=$(hostname 2> /dev/null || uname -n); ` +
 	`echo grtd:version=$(sw_vers -productVersion 2> /dev/null || (. /etc/os-release && echo $NAME $VERSION_ID) 2> /dev/null); ` +
-	`for s in "$w" /bin/bash bash /bin/sh; do p=$(command -v "$s" 2> /dev/null) && [ -x "$p" ] && break; done; echo grtd:shell=$p; ` +
+	`for s in "$w" /bin/bash bash /bin/sh; do p=$(command -v "$s" 2> /dev/null) && [ -f "$p" ] && [ -x "$p" ] && break; done; echo grtd:shell=$p; ` +
 	`for d in "$@"; do mkdir -p "$d" 2> /dev/null; [ -d "$d" ] && [ -w "$d" ] && continue; ` +
 	`sudo -n mkdir -p "$d" 2> /dev/null && sudo -n chown "$(id -u):$(id -g)" "$d" 2> /dev/null && [ -w "$d" ] && continue; ` +
 	`echo "grtd:unwritable=$d"; done; echo grtd:user=$(id -un); echo grtd:end=`

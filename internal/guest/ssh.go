@@ -45,10 +45,12 @@ type SSH struct {
 const (
 	keepaliveInterval = 5 * time.Second
 	keepaliveLimit    = 30 * time.Second
+	// keepaliveRequest is OpenSSH's; every server answers it, if only to say that it does not know it.
+	keepaliveRequest = "keepalive@openssh.com"
 )
 
 // Banner reads the server's identification line from a fresh TCP connection, to tell a port that merely accepts from a server that
-// speaks SSH. The returned connection still has the line to be read.
+// speaks SSH. The returned connection still has the line to be read; on an error, conn is closed.
 func Banner(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	stop := closeWithContext(ctx, conn)
 	defer stop()
@@ -57,11 +59,13 @@ func Banner(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	for len(line) < 255 && !bytes.HasSuffix(line, []byte("\n")) { // RFC 4253, section 4.2
 		n, err := conn.Read(buf)
 		if err != nil {
+			conn.Close()
 			return nil, fmt.Errorf("waiting for the SSH server's greeting: %w", contextOr(ctx, err))
 		}
 		line = append(line, buf[:n]...)
 	}
 	if !bytes.HasPrefix(line, []byte("SSH-")) {
+		conn.Close()
 		return nil, fmt.Errorf("the port answers with %q, which is not SSH", bytes.TrimSpace(line))
 	}
 	return &replayed{Conn: conn, head: bytes.NewReader(line)}, nil
@@ -113,7 +117,7 @@ func Connect(ctx context.Context, conn net.Conn, login Login, pinned ssh.PublicK
 		},
 	}
 	if pinned != nil {
-		config.HostKeyAlgorithms = []string{pinned.Type()}
+		config.HostKeyAlgorithms = preferring(pinned.Type())
 	}
 	c, channels, requests, err := ssh.NewClientConn(conn, conn.RemoteAddr().String(), config)
 	if err != nil {
@@ -137,6 +141,20 @@ func Connect(ctx context.Context, conn net.Conn, login Login, pinned ssh.PublicK
 	go func() { s.lose(fmt.Errorf("%w: %w", ErrLost, orEOF(c.Wait()))) }()
 	go s.keepAlive()
 	return s, nil
+}
+
+// preferring lists the host key algorithms with those of a known key first. The others stay: a server that has another key now should
+// be told from one that is broken.
+func preferring(keyType string) []string {
+	var first, rest []string
+	for _, algorithm := range ssh.SupportedAlgorithms().HostKeys {
+		if algorithm == keyType || keyType == ssh.KeyAlgoRSA && strings.HasPrefix(algorithm, "rsa-sha2-") {
+			first = append(first, algorithm)
+		} else {
+			rest = append(rest, algorithm)
+		}
+	}
+	return append(first, rest...)
 }
 
 // HostKey is the key that the server proved to have.
@@ -179,7 +197,7 @@ func (s *SSH) keepAlive() {
 		}
 		answer := make(chan error, 1)
 		go func() {
-			_, _, err := s.conn.SendRequest("keepalive@openssh.com", true, nil)
+			_, _, err := s.conn.SendRequest(keepaliveRequest, true, nil)
 			answer <- err
 		}()
 		limit := time.NewTimer(keepaliveLimit)

@@ -27,6 +27,10 @@ type Job struct {
 	Key string
 	// Project is the project's full path.
 	Project string
+	// ProjectID is GitLab's number of the project, and RepoURL where its repository is, with a password in it. Both are empty unless the
+	// job is trusted.
+	ProjectID int64
+	RepoURL   string
 	// Image is the name under `image:`, with variables expanded; empty if the job has none.
 	Image string
 	// ImagePullPolicies are from `image: pull_policy:`.
@@ -51,8 +55,12 @@ type response struct {
 	Token   string `json:"token"`
 	JobInfo struct {
 		ProjectFullPath string `json:"project_full_path"`
+		ProjectID       int64  `json:"project_id"`
 		ProjectName     string `json:"project_name"`
 	} `json:"job_info"`
+	GitInfo struct {
+		RepoURL string `json:"repo_url"`
+	} `json:"git_info"`
 	RunnerInfo struct {
 		Timeout int64 `json:"timeout"`
 	} `json:"runner_info"`
@@ -106,6 +114,7 @@ func (j *Job) fromResponse(raw []byte) error {
 	if j.Project == "" {
 		j.Project = r.JobInfo.ProjectName
 	}
+	j.ProjectID, j.RepoURL = r.JobInfo.ProjectID, r.GitInfo.RepoURL
 	j.Image = strings.TrimSpace(r.Image.Name)
 	j.ImagePullPolicies = r.Image.PullPolicies
 	j.Timeout = timeout(r.RunnerInfo.Timeout)

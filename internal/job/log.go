@@ -54,9 +54,9 @@ func Printable(s string) string {
 // Took writes a duration as people read it: 0.34 s, 12.3 s, 2 min 5 s.
 func Took(d time.Duration) string {
 	switch {
-	case d < 10*time.Second:
+	case d < 9995*time.Millisecond:
 		return fmt.Sprintf("%.2f s", d.Seconds())
-	case d < time.Minute:
+	case d < 59950*time.Millisecond:
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	default:
 		d = d.Round(time.Second)

@@ -195,7 +195,7 @@ func (k *Keeper) watchRun(run *tart.Run) {
 		return
 	case <-run.Ended():
 	}
-	reason := run.Reason(tart.Tail(k.p.Run.LogPath, 8<<10))
+	reason := run.Reason()
 	k.lost = fmt.Errorf("the VM has ended: %s", reasonText(reason))
 	close(k.vmGone)
 	k.log.Print(k.lost)

@@ -84,7 +84,7 @@ func (k *Keeper) startRun() (*tart.Run, error) {
 
 // startFailure explains a `tart run` that ended before the guest was ready.
 func (k *Keeper) startFailure(run *tart.Run) error {
-	reason := run.Reason(tart.Tail(k.p.Run.LogPath, 8<<10))
+	reason := run.Reason()
 	hint := "`tart run` of this image by hand on the host shows more"
 	switch reason.Kind {
 	case tart.KindVMLimit:
@@ -120,7 +120,7 @@ func (k *Keeper) survey(ctx context.Context, l *link) (guest.Info, error) {
 // asFailure keeps a failure as it is, and takes anything else for the infrastructure's.
 func asFailure(err error, hint string) error {
 	if f := (*job.Failure)(nil); errors.As(err, &f) {
-		return f
+		return &job.Failure{Job: f.Job, Err: err, Hint: f.Hint}
 	}
 	return job.Infrastructure(err, "%s", hint)
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -76,7 +77,7 @@ type Failure struct {
 
 func packFailure(err error) *Failure {
 	if f := (*job.Failure)(nil); errors.As(err, &f) {
-		return &Failure{Job: f.Job, Error: f.Error(), Hint: f.Hint}
+		return &Failure{Job: f.Job, Error: err.Error(), Hint: f.Hint}
 	}
 	return &Failure{Error: err.Error()}
 }
@@ -133,6 +134,7 @@ func send(conn *net.UnixConn, v any, files ...*os.File) error {
 	}
 	raw = append(raw, '\n')
 	n, _, err := conn.WriteMsgUnix(raw, rights, nil)
+	runtime.KeepAlive(files)
 	if err == nil && n < len(raw) { // a stream socket may take a part; the descriptors went with the first byte
 		_, err = conn.Write(raw[n:])
 	}

@@ -19,6 +19,10 @@ type VM struct {
 	Source string `json:"Source"`
 	// Name is a local VM's name, or an image's reference with its tag or digest.
 	Name string `json:"Name"`
+	// Size is what the files take on the disk, in GB (10⁹ bytes), rounded down. Blocks that a clone shares with its image count for both.
+	Size Gigabytes `json:"Size"`
+	// Accessed is when tart last opened it; the zero time for versions before 2.31.0.
+	Accessed Time `json:"Accessed"`
 	// State is "running", "suspended" or "stopped".
 	State   string `json:"State"`
 	Running bool   `json:"Running"`
@@ -44,7 +48,7 @@ func parseList(raw []byte) ([]VM, error) {
 	return vms, nil
 }
 
-var versionPattern = regexp.MustCompile(`^\d+(\.\d+)*`)
+var versionPattern = regexp.MustCompile(`^\d+(\.\d+)*$`)
 
 // Version is `tart --version`, "SNAPSHOT" for a development build.
 func (c *Client) Version(ctx context.Context) (string, error) {
@@ -100,10 +104,19 @@ func (c *Client) Pull(ctx context.Context, reference string, opt PullOptions) er
 	return err
 }
 
-// Clone makes the VM name from a local VM or a cached image. The caller has made sure that the image is cached, or tart would pull
-// it without a word.
+// Clone makes the VM name from a local VM or a cached image. Tart would pull an image that is not cached, without credentials and without a
+// word: that is ended as soon as it says so, with ErrNotCached.
 func (c *Client) Clone(ctx context.Context, source, name string) error {
-	_, err := c.run(ctx, options{}, "clone", source, name)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	_, err := c.run(ctx, options{line: func(line string) {
+		if strings.HasPrefix(line, "pulling ") { // with a cached image, clone says nothing
+			cancel(ErrNotCached)
+		}
+	}}, "clone", source, name)
+	if errors.Is(context.Cause(ctx), ErrNotCached) { // also where the pull was quicker than we
+		return &Error{Kind: KindOther, Command: "clone", ExitCode: -1, Err: ErrNotCached}
+	}
 	return err
 }
 
@@ -205,6 +218,8 @@ func (c *Client) Destroy(ctx context.Context, name string) error {
 		case KindNoSuchVM:
 			// Without its config.json a directory is no VM to tart, and stays for ever.
 			return os.RemoveAll(c.VMDir(name))
+		case KindCannotRun:
+			return last
 		default:
 			if last == nil {
 				return nil

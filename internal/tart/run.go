@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,23 +21,50 @@ import (
 type RunOptions struct {
 	Graphics bool
 	VNC      bool
-	Softnet  bool
+	Nested   bool
+	// Softnet isolates the VM's network; SoftnetAllow are networks, in CIDR notation, that it may reach all the same.
+	Softnet      bool
+	SoftnetAllow []string
+	// Bridged is a network interface of the host; empty for shared networking.
+	Bridged      string
+	RootDiskOpts string
+	// Disks and Dirs are in tart's own syntax.
+	Disks []string
+	Dirs  []string
+	// Env is added to the environment.
+	Env []string
 	// LogPath gets everything that `tart run` prints; it is appended to.
 	LogPath string
 }
 
-// args passes the options that a throw-away VM should have: no access to the host's microphone and clipboard. Its disk is not
-// worth syncing, https://github.com/openai/tart/blob/main/benchmark/README.md.
+// args passes the options that a throw-away VM should have: no access to the host's microphone and clipboard.
 func (o RunOptions) args(name string) []string {
-	args := []string{"run", name, "--no-audio", "--no-clipboard", "--root-disk-opts=sync=none,caching=cached"}
+	args := []string{"run", name, "--no-audio", "--no-clipboard"}
+	if o.RootDiskOpts != "" {
+		args = append(args, "--root-disk-opts="+o.RootDiskOpts)
+	}
 	if !o.Graphics {
 		args = append(args, "--no-graphics")
 	}
 	if o.VNC {
 		args = append(args, "--vnc")
 	}
-	if o.Softnet {
+	if o.Nested {
+		args = append(args, "--nested")
+	}
+	switch {
+	case o.Bridged != "":
+		args = append(args, "--net-bridged="+o.Bridged)
+	case len(o.SoftnetAllow) > 0:
+		args = append(args, "--net-softnet-allow="+strings.Join(o.SoftnetAllow, ","))
+	case o.Softnet:
 		args = append(args, "--net-softnet")
+	}
+	for _, d := range o.Disks {
+		args = append(args, "--disk="+d)
+	}
+	for _, d := range o.Dirs {
+		args = append(args, "--dir="+d)
 	}
 	return args
 }
@@ -43,6 +72,8 @@ func (o RunOptions) args(name string) []string {
 // Run is a started `tart run`. The VM lives exactly as long as this process.
 type Run struct {
 	id    proc.ID
+	log   string
+	from  int64 // where this run's part of the log begins
 	cmd   *exec.Cmd
 	ended chan struct{}
 	err   error
@@ -61,6 +92,10 @@ func (c *Client) StartRun(name string, opt RunOptions, inherit []*os.File, start
 		return nil, fmt.Errorf("log of tart run: %w", err)
 	}
 	defer log.Close()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("log of tart run: %w", err)
+	}
 	go_, release, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -69,14 +104,14 @@ func (c *Client) StartRun(name string, opt RunOptions, inherit []*os.File, start
 	defer release.Close()
 
 	cmd := exec.Command("/bin/sh", append([]string{"-c", gate, c.path}, opt.args(name)...)...)
-	cmd.Env = c.env
+	cmd.Env = append(slices.Clip(c.env), opt.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = append([]*os.File{go_}, inherit...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, &Error{Kind: KindCannotRun, Command: "run", ExitCode: -1, Err: err}
 	}
-	r := &Run{cmd: cmd, ended: make(chan struct{})}
+	r := &Run{cmd: cmd, log: opt.LogPath, from: before, ended: make(chan struct{})}
 	r.id, err = proc.Of(cmd.Process.Pid)
 	if err == nil {
 		err = started(r.id)
@@ -132,15 +167,15 @@ func powerOff(id proc.ID, timeout time.Duration, gone func(time.Duration) bool) 
 	gone(timeout)
 }
 
-// Reason explains why `tart run` ended by itself, from its exit and the log's end. The exit code alone can't tell a crash of the
+// Reason explains why `tart run` ended by itself, from its exit and the end of what it wrote. The exit code alone can't tell a crash of the
 // guest from a clean shutdown: both are 0.
-func (r *Run) Reason(logTail []byte) *Error {
+func (r *Run) Reason() *Error {
 	select {
 	case <-r.ended:
 	default:
 		return nil
 	}
-	e := &Error{Command: "run", ExitCode: r.cmd.ProcessState.ExitCode(), Text: LastWords(logTail)}
+	e := &Error{Command: "run", ExitCode: r.cmd.ProcessState.ExitCode(), Text: LastWords(r.output())}
 	e.Kind = classify(e.ExitCode, e.Text)
 	if status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		e.Text = strings.TrimPrefix(e.Text+"; killed by "+unix.SignalName(status.Signal()), "; ")
@@ -149,6 +184,16 @@ func (r *Run) Reason(logTail []byte) *Error {
 		e.Err = exitError{r.err, e.ExitCode}
 	}
 	return e
+}
+
+// output is the end of what this run has written so far.
+func (r *Run) output() []byte {
+	st, err := os.Stat(r.log)
+	if err != nil {
+		return nil
+	}
+	const most = 8 << 10
+	return Tail(r.log, min(most, st.Size()-r.from))
 }
 
 // Tail reads the last n bytes of a file, or less.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,9 +68,14 @@ func New(executable string, environ []string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if lookup(env, "HOME") == "" {
+		if u, err := user.Current(); err == nil {
+			env = append(env, "HOME="+u.HomeDir)
+		}
+	}
 	home := lookup(env, "TART_HOME")
 	if home == "" {
-		home = filepath.Join(lookup(env, "HOME"), ".tart")
+		home = filepath.Join("/", lookup(env, "HOME"), ".tart")
 	}
 	return &Client{path: path, env: env, home: home}, nil
 }
@@ -212,6 +218,9 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	for {
 		i := bytes.IndexAny(w.part, "\r\n")
 		if i < 0 {
+			if len(w.part) > maxKept { // no line that a person would read
+				w.part = nil
+			}
 			return len(p), nil
 		}
 		if line := strings.TrimSpace(string(w.part[:i])); line != "" {
