@@ -10,7 +10,7 @@ BIN     := bin
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test unit e2e lint cross fuzz install clean
+.PHONY: build demo test unit e2e lint cross fuzz docs install clean
 
 build: ## the driver, and the stand-in for tart
 	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
@@ -36,6 +36,9 @@ cross: ## all platforms that must build
 FUZZTIME ?= 20s
 fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz $(FUZZTIME)
+
+docs: ## the pages that are made from the code
+	$(GO) run ./cmd/gitlab-runner-tart-driver settings > docs/settings.md
 
 install: build ## to PREFIX/bin
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -66,13 +66,13 @@ func newRoot(env Env) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetArgs(env.Args)
+	root.SetArgs(splitArgs(env.Args))
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newConfigCommand(env), newPrepareCommand(env), newRunCommand(env), newCleanupCommand(env), newTryCommand(env))
+	root.AddCommand(newConfigCommand(env), newPrepareCommand(env), newRunCommand(env), newCleanupCommand(env), newTryCommand(env), newImagesCommand(env), newSettingsCommand(env))
 	for _, cmd := range root.Commands() {
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {

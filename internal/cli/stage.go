@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,27 @@ import (
 )
 
 var stages = []string{settings.StageConfig, settings.StagePrepare, settings.StageRun, settings.StageCleanup}
+
+// configFlag is the one flag that is not in the table: a config file can't name another.
+const configFlag = "config"
+
+// splitArgs takes arguments apart that are a flag and its value in one, with a space between: so the README of the Python driver writes
+// --volume in config.toml.
+func splitArgs(args []string) []string {
+	if !isStage(args) {
+		return args
+	}
+	var out []string
+	for _, arg := range args {
+		name, value, ok := strings.Cut(arg, " ")
+		if ok && strings.HasPrefix(name, "-") && !strings.Contains(name, "=") {
+			out = append(out, name, strings.TrimSpace(value))
+			continue
+		}
+		out = append(out, arg)
+	}
+	return out
+}
 
 // isStage tells whether the command line is one that GitLab Runner calls.
 func isStage(args []string) bool { return len(args) > 0 && slices.Contains(stages, args[0]) }
@@ -40,6 +62,9 @@ func (f *flagValue) Set(v string) error {
 			return errors.New("takes no value")
 		}
 		v = "false"
+	}
+	if earlier, ok := f.given[f.row.Name]; ok && f.row.List {
+		v = earlier + "\n" + v
 	}
 	f.given[f.row.Name] = v
 	return nil
@@ -86,12 +111,13 @@ func newStageCommand(env Env, stage, use, short string, args cobra.PositionalArg
 ) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: args}
 	given := addFlags(cmd.Flags(), stage)
+	file := cmd.Flags().String(configFlag, "", "`FILE` in TOML with settings, by the names of their flags")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		log := env.Stderr
 		if stage == settings.StageCleanup {
 			log = env.Stdout // GitLab Runner logs a cleanup's stderr as warnings
 		}
-		s, err := newStage(env, given, log)
+		s, err := newStage(env, stage, given, *file, log)
 		if err != nil {
 			return err
 		}
@@ -100,16 +126,27 @@ func newStageCommand(env Env, stage, use, short string, args cobra.PositionalArg
 	return cmd
 }
 
-func newStage(env Env, given map[string]string, log io.Writer) (*lifecycle.Stage, error) {
+func newStage(env Env, stage string, given map[string]string, file string, log io.Writer) (*lifecycle.Stage, error) {
 	environ := job.Environ(env.Environ)
+	var values map[string]string
+	if file != "" {
+		var err error
+		if values, err = settings.ReadFile(file); err != nil {
+			return nil, job.Mistake(err, "a config file has the flags' names as keys, such as concurrency = 2")
+		}
+	}
 	j, err := job.Load(environ)
 	if err != nil {
 		return nil, job.Infrastructure(err, "")
 	}
 	s, errs := settings.Resolve(settings.Sources{
-		Flags: given, Variables: j.Variables,
+		File: values, FilePath: file, Flags: given, Variables: j.Variables,
 		Defaults: map[string]string{"state-dir": defaultStateDir(environ)},
 	})
+	if stage != settings.StagePrepare {
+		// The operator's rules may be in prepare's arguments alone. What they forbid ends prepare; the others don't use it.
+		errs = slices.DeleteFunc(errs, func(err error) bool { return errors.As(err, new(*settings.PolicyError)) })
+	}
 	if len(errs) > 0 {
 		return nil, job.Mistake(errors.Join(errs...), "a job's variables are set in .gitlab-ci.yml or in the project's CI/CD settings, flags in the runner's config.toml")
 	}

@@ -1,8 +1,8 @@
 package image
 
 import (
-	"encoding/base64"
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -17,30 +17,69 @@ type Login struct {
 	Origin string
 }
 
-// ChooseLogin finds the login for a registry: the TART_REGISTRY settings, DOCKER_AUTH_CONFIG, the job's own credentials and
-// CI_REGISTRY, in this order. It returns nil where there is none for this host, and what could not be read as a warning.
-func ChooseLogin(host string, s *settings.Settings, j *job.Job) (login *Login, warning string) {
-	if s.RegistryUsername != "" && s.RegistryPassword != "" && (s.RegistryHost == "" || sameHost(s.RegistryHost, host)) {
-		return newLogin(host, s.RegistryUsername, s.RegistryPassword, string(s.Origin("registry-username"))), ""
-	}
-	if config := j.Variables["DOCKER_AUTH_CONFIG"]; config != "" {
-		user, password, err := fromDockerConfig(config, host)
-		if err != nil {
-			warning = fmt.Sprintf("variable DOCKER_AUTH_CONFIG is not used: %v", err)
-		} else if user != "" {
-			return newLogin(host, user, password, "variable DOCKER_AUTH_CONFIG"), ""
+// Logins are where registry logins come from.
+type Logins struct {
+	Settings *settings.Settings
+	Job      *job.Job
+	// Helpers run the credential helpers that DOCKER_AUTH_CONFIG names; nil for none.
+	Helpers *Helpers
+	// Operator says that there is no job, and all is the operator's.
+	Operator bool
+}
+
+// Choose finds the login for an image: the TART_REGISTRY settings, DOCKER_AUTH_CONFIG, the job's own credentials and CI_REGISTRY, in
+// this order. It returns nil where there is none for this registry, and what could not be used as a warning.
+func (l Logins) Choose(ctx context.Context, ref Reference) (login *Login, warning string) {
+	host, s := ref.Host, l.Settings
+	var warnings []string
+	if s.RegistryUsername != "" && s.RegistryPassword != "" {
+		switch {
+		case !l.Operator && !ownLogin(s):
+			warnings = append(warnings, "the registry login is not used: TART_REGISTRY, TART_REGISTRY_USERNAME and TART_REGISTRY_PASSWORD must all be the job's, or "+
+				"--registry, --registry-username and --registry-password all the operator's")
+		case s.RegistryHost == "" || sameHost(s.RegistryHost, host):
+			return newLogin(host, s.RegistryUsername, s.RegistryPassword, l.origin("registry-username", "TART_REGISTRY_USERNAME")), ""
 		}
 	}
-	for _, c := range j.Credentials {
+	v := l.Job.Variables
+	if config := v["DOCKER_AUTH_CONFIG"]; config != "" {
+		user, password, origin, err := l.fromDockerConfig(ctx, config, ref)
+		if err != nil {
+			warnings = append(warnings, fmt.Sprintf("variable DOCKER_AUTH_CONFIG is not used: %v", err))
+		} else if user != "" {
+			return newLogin(host, user, password, origin), strings.Join(warnings, "; ")
+		}
+	}
+	warning = strings.Join(warnings, "; ")
+	for _, c := range l.Job.Credentials {
 		if sameHost(c.Host, host) {
 			return newLogin(host, c.Username, c.Password, "the job's own credentials"), warning
 		}
 	}
-	v := j.Variables
 	if v["CI_REGISTRY_USER"] != "" && v["CI_REGISTRY_PASSWORD"] != "" && sameHost(v["CI_REGISTRY"], host) {
 		return newLogin(host, v["CI_REGISTRY_USER"], v["CI_REGISTRY_PASSWORD"], "variable CI_REGISTRY_USER"), warning
 	}
 	return nil, warning
+}
+
+// origin says where a setting came from. An operator who is not a job has the variables of the settings in the environment, as their defaults.
+func (l Logins) origin(setting, variable string) string {
+	if l.Operator && l.Settings.IsDefault(setting) {
+		return "variable " + variable
+	}
+	return string(l.Settings.Origin(setting))
+}
+
+// ownLogin tells whether the login's parts belong together. A job must not get the operator's password sent to a registry of its own choice.
+func ownLogin(s *settings.Settings) bool {
+	job := s.FromJob("registry-username")
+	if s.FromJob("registry-password") != job {
+		return false
+	}
+	if s.RegistryHost == "" {
+		return job // its own login may go wherever the job says
+	}
+	return s.FromJob("registry") == job
 }
 
 func newLogin(host, user, password, origin string) *Login {
@@ -59,34 +98,41 @@ func sameHost(a, b string) bool {
 	return bare(a) != "" && bare(a) == bare(b)
 }
 
-// fromDockerConfig finds a host's login in the text of a Docker config.json.
-func fromDockerConfig(text, host string) (user, password string, err error) {
-	var config struct {
-		Auths map[string]struct {
-			Auth     string `json:"auth"`
-			Username string `json:"username"`
-			Password string `json:"password"`
-		} `json:"auths"`
+// fromDockerConfig finds the login for an image by way of the text of a Docker config.json: the registry's own credential helper, a login in
+// the text, or the credential helper of all registries, as Docker does.
+func (l Logins) fromDockerConfig(ctx context.Context, text string, ref Reference) (user, password, origin string, err error) {
+	config, err := parseDockerConfig(text)
+	if err != nil {
+		return "", "", "", err
 	}
-	if err := json.Unmarshal([]byte(text), &config); err != nil {
-		return "", "", fmt.Errorf("it is not JSON of the form {\"auths\": {...}}") // the decoder's message may quote secrets
-	}
-	for name, auth := range config.Auths {
-		if !sameHost(name, host) {
-			continue
+	ask := func(helper string) (ok bool, err error) {
+		if helper == "" || l.Helpers == nil {
+			return false, nil
 		}
-		if auth.Auth == "" {
-			return auth.Username, auth.Password, nil
-		}
-		raw, err := base64.StdEncoding.DecodeString(auth.Auth)
+		user, password, ok, err = l.Helpers.get(ctx, helper, ref.Host)
+		origin = "docker-credential-" + helper + " of DOCKER_AUTH_CONFIG"
 		if err != nil {
-			return "", "", fmt.Errorf("the auth of %s is not base64", name)
+			err = fmt.Errorf("credential helper %q for %s: %w", helper, ref.Host, err)
 		}
-		user, password, ok := strings.Cut(string(raw), ":")
-		if !ok {
-			return "", "", fmt.Errorf("the auth of %s is not base64 of USER:PASSWORD", name)
-		}
-		return user, password, nil
+		return ok, err
 	}
-	return "", "", nil
+	own := config.helper(ref.Host)
+	ok, helperErr := ask(own)
+	if ok {
+		return user, password, origin, nil
+	}
+	user, password, err = config.auth(ref)
+	if err != nil || user != "" {
+		return user, password, "variable DOCKER_AUTH_CONFIG", err
+	}
+	if helperErr != nil || own != "" {
+		return "", "", "", helperErr
+	}
+	if ok, err = ask(config.CredsStore); !ok {
+		if errors.Is(err, errNoHelper) { // the store of whoever wrote the file, most likely
+			err = nil
+		}
+		return "", "", "", err
+	}
+	return user, password, origin, nil
 }

@@ -3,9 +3,8 @@ package image
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"gitlab-runner-tart-driver/internal/job"
@@ -14,8 +13,16 @@ import (
 
 // Puller brings images onto the host.
 type Puller struct {
-	Tart  *tart.Client
-	Login *Login
+	Tart *tart.Client
+	// Login finds the registry login for the image when one is needed, and what could not be used as a warning. It may be nil.
+	Login func(context.Context) (login *Login, warning string)
+	// Turn waits until nobody else on this host pulls the image, and keeps others from it until release is called. lock goes to tart, so that
+	// its pull keeps others waiting even if this process is killed. It may be nil.
+	Turn func(context.Context) (lock *os.File, release func(), err error)
+	// Room refuses where the disk is too full for a pull. It may be nil.
+	Room func() error
+	// Percent shows progress on a terminal, instead of lines. It may be nil.
+	Percent func(percent int)
 	// Insecure and Concurrency are as in tart.PullOptions.
 	Insecure    bool
 	Concurrency int
@@ -24,6 +31,9 @@ type Puller struct {
 	// RetryPause is the pause before the second attempt; it doubles from there.
 	RetryPause time.Duration
 }
+
+// Pulled is what Ensure says of an image that it has pulled.
+const Pulled = "pulled"
 
 // pullAttempts is for failures of network and registry. Tart itself tries each layer five times.
 const pullAttempts = 3
@@ -38,6 +48,9 @@ func (p *Puller) Ensure(ctx context.Context, ref Reference, policies []string, p
 				"a name without a slash is a local VM; `tart list` on the host shows them. An image in a registry is written HOST/PATH:TAG")
 		}
 		return "local VM", nil
+	}
+	if len(policies) == 0 {
+		policies = []string{"if-not-present"}
 	}
 	for i, policy := range policies {
 		done, err = p.apply(ctx, ref, policy, here)
@@ -59,34 +72,67 @@ func (p *Puller) apply(ctx context.Context, ref Reference, policy string, here b
 	case policy != "always" && here:
 		return "cached", nil
 	}
-	if err := p.pull(ctx, ref); err != nil {
+	return p.pullInTurn(ctx, ref, policy)
+}
+
+// pullInTurn pulls when nobody else on this host pulls the same image. Who was waiting for another's pull finds the image there; only always
+// asks the registry once more, with the job's own login: an image that another job may pull is not for everybody.
+func (p *Puller) pullInTurn(ctx context.Context, ref Reference, policy string) (string, error) {
+	client := p.Tart
+	if p.Turn != nil {
+		lock, release, err := p.Turn(ctx)
+		if err != nil {
+			return "", job.Infrastructure(err, "")
+		}
+		defer release()
+		client = client.Inheriting(lock)
+	}
+	if _, here := client.Cached(ref.Name); here && policy != "always" {
+		return "pulled meanwhile by another job", nil
+	}
+	if p.Room != nil {
+		if err := p.Room(); err != nil {
+			return "", err
+		}
+	}
+	if err := p.pull(ctx, client, ref); err != nil {
 		return "", err
 	}
-	return "pulled", nil
+	return Pulled, nil
 }
 
 // pull pulls, and tries again where that can help.
-func (p *Puller) pull(ctx context.Context, ref Reference) error {
-	var creds *tart.Credentials
+func (p *Puller) pull(ctx context.Context, client *tart.Client, ref Reference) error {
+	var login *Login
 	if p.Login != nil {
-		creds = &p.Login.Credentials
-		p.Say("pulling %s as user %q (%s)", ref.Name, p.Login.Username, p.Login.Origin)
+		var warning string
+		if login, warning = p.Login(ctx); warning != "" {
+			p.Say("warning: %s", warning)
+		}
+	}
+	opt := tart.PullOptions{Insecure: p.Insecure, Concurrency: p.Concurrency}
+	if login != nil {
+		opt.Credentials = &login.Credentials
+		p.Say("pulling %s as user %q (%s)", ref.Name, login.Username, login.Origin)
 	} else {
 		p.Say("pulling %s", ref.Name)
 	}
 	wait := p.RetryPause
 	for attempt := 1; ; attempt++ {
 		show := newThrottle(p.Say)
-		err := p.Tart.Pull(ctx, ref.Name, tart.PullOptions{Credentials: creds, Insecure: p.Insecure, Concurrency: p.Concurrency, Line: show.line})
+		show.bar, show.host = p.Percent, ref.Host
+		opt.Line = show.line
+		err := client.Pull(ctx, ref.Name, opt)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if mistake := p.mistake(ref, err); mistake != nil {
+		if mistake := mistakeOf(ref, login, err); mistake != nil {
 			return mistake
 		}
 		if attempt == pullAttempts || tart.KindOf(err) == tart.KindNoSpace || tart.KindOf(err) == tart.KindCannotRun {
 			return job.Infrastructure(fmt.Errorf("pull image %q: %w", ref.Name, err), "%s", pullHint(err))
 		}
+		// No other tart in between: all but pull and clone delete what was downloaded so far.
 		p.Say("pull failed (%v); trying again in %s", err, wait)
 		timer := time.NewTimer(wait)
 		select {
@@ -99,15 +145,15 @@ func (p *Puller) pull(ctx context.Context, ref Reference) error {
 	}
 }
 
-// mistake tells failures that no other attempt mends.
-func (p *Puller) mistake(ref Reference, err error) error {
+// mistakeOf tells failures that no other attempt mends.
+func mistakeOf(ref Reference, login *Login, err error) error {
 	switch tart.KindOf(err) {
 	case tart.KindAuth:
-		if p.Login == nil {
+		if login == nil {
 			return job.Mistake(fmt.Errorf("pull image %q: registry %s wants a login, and the job has none for it: %w", ref.Name, ref.Host, err),
 				"set TART_REGISTRY, TART_REGISTRY_USERNAME and TART_REGISTRY_PASSWORD, or DOCKER_AUTH_CONFIG")
 		}
-		return job.Mistake(fmt.Errorf("pull image %q: registry %s refuses user %q (%s): %w", ref.Name, ref.Host, p.Login.Username, p.Login.Origin, err),
+		return job.Mistake(fmt.Errorf("pull image %q: registry %s refuses user %q (%s): %w", ref.Name, ref.Host, login.Username, login.Origin, err),
 			"check user name, password and their right to read the image")
 	case tart.KindImageNotFound:
 		return job.Mistake(fmt.Errorf("image %q does not exist: %w", ref.Name, err), "check its name and tag; some registries also say so where a login is missing")
@@ -122,31 +168,7 @@ func (p *Puller) mistake(ref Reference, err error) error {
 
 func pullHint(err error) string {
 	if tart.KindOf(err) == tart.KindNoSpace {
-		return "the host's disk is full: `tart list --source oci` shows cached images, `tart prune` removes those unused for long"
+		return "the host's disk is full: `gitlab-runner-tart-driver images list` shows what takes room, `images prune` removes what was not used for long"
 	}
 	return "is the registry reachable from the host? What was downloaded is kept for the next attempt"
-}
-
-// throttle lets through what a person wants to see of tart's progress: words, and every tenth percent.
-type throttle struct {
-	say  func(string, ...any)
-	next int
-}
-
-func newThrottle(say func(string, ...any)) *throttle { return &throttle{say: say, next: 10} }
-
-func (t *throttle) line(line string) {
-	percent, err := strconv.Atoi(strings.TrimSuffix(line, "%"))
-	if err != nil || !strings.HasSuffix(line, "%") {
-		t.say("  %s", line)
-		return
-	}
-	if percent < t.next {
-		if percent < t.next-10 {
-			t.next = 10 // tart starts over, with the next disk
-		}
-		return
-	}
-	t.say("  %d%%", percent)
-	t.next = percent/10*10 + 10
 }

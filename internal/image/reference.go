@@ -15,7 +15,7 @@ import (
 // Reference is what a job calls its image: a VM on this host, or an image in a registry.
 type Reference struct {
 	// Name is a local VM's name, or the registry's host, path and tag or digest, with the tag `latest` added where there is neither.
-	// It is what `tart list` shows.
+	// The registry is in lower case. It is what `tart list` shows.
 	Name string
 	// Host is the registry with its port; empty for a local VM.
 	Host string
@@ -23,6 +23,18 @@ type Reference struct {
 
 // Local tells whether the image is a VM on this host.
 func (r Reference) Local() bool { return r.Host == "" }
+
+// Repository is the name without tag and digest; all of a local VM's.
+func (r Reference) Repository() string {
+	if r.Local() {
+		return r.Name
+	}
+	name, _, digested := strings.Cut(r.Name, "@")
+	if at := strings.LastIndex(name, ":"); !digested && at > strings.LastIndex(name, "/") {
+		name = name[:at]
+	}
+	return name
+}
 
 // ErrReference marks a name that is no image reference.
 var ErrReference = errors.New("not an image reference")
@@ -53,8 +65,11 @@ func Parse(name string) (Reference, error) {
 		// The grammar takes a first part without a dot for a part of the path; Tart takes it for the host.
 		host, _, _ = strings.Cut(named.Name(), "/")
 	}
+	full := reference.TagNameOnly(named).String()
 	if digested, ok := named.(reference.Digested); ok { // Tart knows a tag or a digest, not both
-		return Reference{Name: named.Name() + "@" + digested.Digest().String(), Host: host}, nil
+		full = named.Name() + "@" + digested.Digest().String()
 	}
-	return Reference{Name: reference.TagNameOnly(named).String(), Host: host}, nil
+	// Host names have no case. With one spelling for each image, no rule can be got round by another.
+	lower := strings.ToLower(host)
+	return Reference{Name: lower + strings.TrimPrefix(full, host), Host: lower}, nil
 }

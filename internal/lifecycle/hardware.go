@@ -7,16 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
-	"gitlab-runner-tart-driver/internal/settings"
 	"gitlab-runner-tart-driver/internal/tart"
 )
-
-func loginOf(s *settings.Settings) guest.Login {
-	return guest.Login{User: s.SSHUsername, Password: s.SSHPassword}
-}
 
 // setHardware gives the VM its CPUs, memory, display and MAC address, in one call.
 func (p *preparation) setHardware(ctx context.Context, client *tart.Client, name string) error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/image"
 	"gitlab-runner-tart-driver/internal/job"
@@ -23,8 +24,6 @@ const (
 	deadlineMargin = 30 * time.Minute
 	// tidyLimit bounds the clearing up after a prepare that failed.
 	tidyLimit = time.Minute
-	// pullRetryPause is the pause before a failed pull is tried again.
-	pullRetryPause = 2 * time.Second
 )
 
 // preparation is a prepare under way.
@@ -36,6 +35,8 @@ type preparation struct {
 	entry *host.Entry
 	// vm is the VM's name once it has a record.
 	vm string
+	// image is what the steps about the image (images.go) hand on.
+	image imageWork
 }
 
 // Prepare makes the job's VM and leaves it ready for scripts, owned by its keeper. If it fails, or ctx ends, nothing of it is left.
@@ -75,26 +76,6 @@ func (p *preparation) step(began time.Time, format string, args ...any) {
 	p.Log.Linef("  %-58s %s", fmt.Sprintf(format, args...), job.Took(time.Since(began)))
 }
 
-// chooseImage works out the image, and refuses one that the job may not have.
-func (p *preparation) chooseImage() (image.Reference, error) {
-	name := p.Job.Image
-	if name == "" {
-		name = p.Settings.DefaultImage
-	}
-	if name == "" {
-		return image.Reference{}, job.Mistake(errors.New("the job names no image"),
-			"write `image: ghcr.io/cirruslabs/macos-sequoia-base:latest`, or the like, into .gitlab-ci.yml, or set --default-image on the host")
-	}
-	ref, err := image.Parse(name)
-	if err != nil {
-		return image.Reference{}, job.Mistake(err, "write a registry's image as HOST/PATH:TAG, and a VM of the host by its name")
-	}
-	if ref.Local() && host.IsJobVM(ref.Name) {
-		return image.Reference{}, job.Mistake(fmt.Errorf("image %q is the VM of a job", name), "jobs can't have each other's VMs")
-	}
-	return ref, nil
-}
-
 // sweep removes what earlier crashes left, and earlier VMs of this very job: GitLab Runner tries prepare three times.
 func (p *preparation) sweep(ctx context.Context) {
 	if err := p.destroyOwn(ctx, p.tart); err != nil {
@@ -107,42 +88,6 @@ func (p *preparation) sweep(ctx context.Context) {
 	for _, err := range swept.Errors {
 		p.Log.Linef("warning: %v", err)
 	}
-}
-
-// ensureImage makes sure that the image is on the host.
-func (p *preparation) ensureImage(ctx context.Context, ref image.Reference) error {
-	began := time.Now()
-	present, err := p.tart.List(ctx)
-	if err != nil {
-		return job.Infrastructure(fmt.Errorf("list VMs and images: %w", err), "does `tart list` work on the host, as the user that GitLab Runner runs as?")
-	}
-	login, warning := image.ChooseLogin(ref.Host, p.Settings, p.Job)
-	if warning != "" {
-		p.Log.Linef("warning: %s", warning)
-	}
-	endSection := func() {}
-	inSection := false
-	puller := &image.Puller{
-		Tart: p.tart, Login: login, Insecure: p.Settings.InsecurePull, Concurrency: p.Settings.PullConcurrency, RetryPause: pullRetryPause,
-		Say: func(format string, args ...any) {
-			if !inSection {
-				inSection = true
-				endSection = p.Log.Section("tart_pull", "Pulling image "+ref.Name)
-			}
-			p.Log.Linef(format, args...)
-		},
-	}
-	policies := p.Settings.PullPolicies
-	if len(p.Job.ImagePullPolicies) > 0 {
-		policies = p.Job.ImagePullPolicies
-	}
-	done, err := puller.Ensure(ctx, ref, policies, present)
-	endSection()
-	if err != nil {
-		return err
-	}
-	p.step(began, "image %s: %s", ref.Name, done)
-	return nil
 }
 
 // takeSlot waits for a place on the host. An image may be gone by the end of a long wait, and tart would pull it without a word.
@@ -192,8 +137,8 @@ func (p *preparation) makeVM(ctx context.Context, ref image.Reference) error {
 		return job.Infrastructure(err, "is the disk of %s full?", p.State.Dir())
 	}
 	client := p.tart.Inheriting(p.entry.LockFile())
-	if err := tart.Retry(ctx, func(ctx context.Context) error { return client.Clone(ctx, ref.Name, name) }); err != nil {
-		return job.Infrastructure(fmt.Errorf("clone image %q: %w", ref.Name, err), "%s", cloneHint(err))
+	if err := p.cloneImage(ctx, client, ref, name); err != nil {
+		return err
 	}
 	p.vm = name
 	p.step(began, "VM %s cloned", name)
@@ -205,29 +150,13 @@ func vmDirs(client *tart.Client) []string {
 	return names
 }
 
-func cloneHint(err error) string {
-	if tart.KindOf(err) == tart.KindNoSpace {
-		return "the host's disk is full: `tart list` shows what takes room"
-	}
-	return ""
-}
-
-// boot starts the VM's keeper, waits for the guest, and leaves both to the job.
+// boot starts the VM's keeper, waits for the guest, sets it up, and leaves both to the job.
 func (p *preparation) boot(ctx context.Context) error {
-	s, vm := p.Settings, p.entry.Record.VM
-	builds, cache := p.Handover.BuildsDir, p.Handover.CacheDir
-	if builds == "" {
-		builds, cache = s.GuestBuildsDir, s.GuestCacheDir
+	shares, err := p.workOutShares()
+	if err != nil {
+		return err
 	}
-	k, err := keeper.Start(p.Executable, p.Environ, keeper.Params{
-		StateDir: p.State.Dir(), VM: vm, SlotIndex: p.slot.Index, Tart: p.tart.Path(),
-		Run:         tart.RunOptions{Graphics: !s.Headless, VNC: s.VNC, Softnet: s.Softnet, LogPath: p.State.RunLog(vm)},
-		Login:       loginOf(s),
-		LoginOrigin: fmt.Sprintf("user name from %s, password from %s", s.Origin("default-ssh-user"), s.Origin("default-ssh-password")),
-		Port:        s.SSHPort, Shell: s.Shell, Dirs: []string{builds, cache},
-		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
-		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,
-	}, p.entry.LockFile(), p.slot.File(), p.State.KeeperLog(vm))
+	k, err := keeper.Start(p.Executable, p.Environ, p.keeperParams(shares), p.entry.LockFile(), p.slot.File(), p.State.KeeperLog(p.vm))
 	if err != nil {
 		return job.Infrastructure(err, "")
 	}
@@ -245,8 +174,11 @@ func (p *preparation) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Shell != info.Shell {
+	if s := p.Settings; s.Shell != info.Shell {
 		p.Log.Linef("warning: the VM has no %s (%s); scripts run with %s", s.Shell, s.Origin("shell"), info.Shell)
+	}
+	if err := p.provision(ctx, info, shares.mounts); err != nil {
+		return err
 	}
 	if err := k.Commit(); err != nil {
 		return err
@@ -254,8 +186,42 @@ func (p *preparation) boot(ctx context.Context) error {
 	if ctx.Err() != nil { // GitLab Runner takes a prepare that ends well for a job that may go on
 		return context.Cause(ctx)
 	}
-	p.Log.Linef("VM %s is ready after %s", vm, job.Took(time.Since(p.began)))
+	p.Log.Linef("VM %s is ready after %s", p.vm, job.Took(time.Since(p.began)))
 	return nil
+}
+
+// keeperParams is what the keeper has to know.
+func (p *preparation) keeperParams(shares shares) keeper.Params {
+	s := p.Settings
+	builds, cache := p.guestDirs()
+	dirs := []string{builds, cache}
+	for _, m := range shares.mounts { // a share comes with its place
+		dirs = slices.DeleteFunc(dirs, func(d string) bool { return d == m.Target })
+	}
+	return keeper.Params{
+		StateDir: p.State.Dir(), VM: p.vm, SlotIndex: p.slot.Index, Tart: p.tart.Path(),
+		Run: tart.RunOptions{
+			Graphics: !s.Headless, VNC: s.VNC, Nested: s.Nested, Softnet: s.Softnet, SoftnetAllow: s.SoftnetAllow, Bridged: s.Bridged,
+			RootDiskOpts: s.RootDiskOpts, Disks: s.Disks, Dirs: shares.dirs, Env: runEnv(s.TartRunEnv, p.Environ), LogPath: p.State.RunLog(p.vm),
+		},
+		Login:       guest.Login{User: s.SSHUsername, Password: s.SSHPassword},
+		LoginOrigin: fmt.Sprintf("user name from %s, password from %s", s.Origin("default-ssh-user"), s.Origin("default-ssh-password")),
+		Port:        s.SSHPort, Shell: s.Shell, Dirs: dirs,
+		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
+		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,
+	}
+}
+
+// runEnv are the variables that the operator wants `tart run` to have; a bare name stands for the runner's own value.
+func runEnv(wanted, environ []string) []string {
+	var env []string
+	for _, kv := range wanted {
+		if name, _, ok := strings.Cut(kv, "="); !ok {
+			kv = name + "=" + job.Environ(environ).Get(name)
+		}
+		env = append(env, kv)
+	}
+	return env
 }
 
 // tidy removes what a failed prepare has made so far, whatever ended it.

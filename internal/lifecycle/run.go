@@ -26,8 +26,8 @@ func (s *Stage) Run(ctx context.Context, scriptPath string, stdout, stderr *os.F
 		return job.Infrastructure(fmt.Errorf("job %s has no VM on this host", s.Job.ID),
 			"prepare did not finish, or the VM was removed after the job's deadline or because its GitLab Runner was gone")
 	}
-	shell := ""
-	if !s.Settings.IsDefault("shell") {
+	shell := "" // the one that prepare found, which the job's variable has been considered for
+	if !s.Settings.IsDefault("shell") && !s.Settings.FromJob("shell") {
 		shell = s.Settings.Shell
 	}
 	code, err := keeper.Exec(ctx, s.State, rec.VM, rec.JobKey, keeper.Script{File: script, Shell: shell, Stdout: stdout, Stderr: stderr})

@@ -131,10 +131,3 @@ func TestCloneHint(t *testing.T) {
 		t.Errorf("anything else: %q", hint)
 	}
 }
-
-func TestLoginIsThatOfTheSettings(t *testing.T) {
-	s := newStage(t, map[string]string{"default-ssh-user": "u", "default-ssh-password": "p"})
-	if got := loginOf(s.Settings); got.User != "u" || got.Password != "p" {
-		t.Errorf("got %+v", got)
-	}
-}

@@ -105,13 +105,18 @@ func jobSettings(table []Setting) string {
 	return strings.Join(names, ", ")
 }
 
-// atMost bounds a number: a job may ask for no more than the operator's limit, if there is one.
+// atMost bounds a number: a job may ask for no more than the operator's limit, and for nothing where there is none.
 func atMost(value, limit func(*Settings) int, limitName string) func(job, operator *Settings) string {
 	return func(job, operator *Settings) string {
-		if most := limit(operator); most > 0 && value(job) > most {
+		most := limit(operator)
+		switch {
+		case most == 0:
+			return fmt.Sprintf("the operator has set no --%s", limitName)
+		case value(job) > most:
 			return fmt.Sprintf("at most %d (%s)", most, boundOrigin(operator, limitName))
+		default:
+			return ""
 		}
-		return ""
 	}
 }
 

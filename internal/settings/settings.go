@@ -7,49 +7,75 @@ package settings
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Settings are the resolved values. They are not changed after Resolve.
+// Settings are the resolved values. They are not changed after Resolve. What each is for is in the table.
 type Settings struct {
+	// The host.
 	TartExecutable string
 	StateDir       string
-
-	DefaultImage     string
-	PullPolicies     []string
-	RegistryHost     string
-	RegistryUsername string
-	RegistryPassword string
-	InsecurePull     bool
-	PullConcurrency  int
-
-	CPU           int
-	MemoryMB      int
-	Display       string
-	AutoResources bool
-	Concurrency   int
-	MaxVMs        int
-	MAC           string
-
-	Timeout     time.Duration
-	SlotTimeout time.Duration
-
-	SSHUsername string
-	SSHPassword string
-	SSHPort     int
-	Shell       string
-
-	GuestBuildsDir string
-	GuestCacheDir  string
-
-	Headless bool
-	VNC      bool
-	Softnet  bool
-
+	Concurrency    int
+	MaxVMs         int
+	SlotTimeout    time.Duration
+	TartRunEnv     []string
 	// Lock and Unlock name settings that jobs may not, or may, change against the table's rule.
 	Lock, Unlock []string
+
+	// Images.
+	DefaultImage        string
+	AllowImages         []string
+	ExcludeImages       []*regexp.Regexp
+	PullPolicies        []string
+	AllowedPullPolicies []string
+	RegistryHost        string
+	RegistryUsername    string
+	RegistryPassword    string
+	InsecurePull        bool
+	PullConcurrency     int
+	AutoPrune           bool
+	ImageBudgetGB       int
+	DiskReserveGB       int
+
+	// The virtual machine.
+	CPU           int
+	MemoryMB      int
+	MaxCPU        int
+	MaxMemoryMB   int
+	Display       string
+	AutoResources bool
+	MAC           string
+	Headless      bool
+	VNC           bool
+	Softnet       bool
+	SoftnetAllow  []string
+	Bridged       string
+	IPResolver    string
+	RootDiskOpts  string
+	Disks         []string
+	Nested        bool
+	Timeout       time.Duration
+
+	// The guest.
+	SSHUsername        string
+	SSHPassword        string
+	SSHPort            int
+	Shell              string
+	Timezone           string
+	InstallRunner      bool
+	InstallMethod      string
+	ForceInstallRunner bool
+	RunnerVersion      string
+	Volumes            []string
+	Dirs               []string
+	BuildsDir          string
+	CacheDir           string
+	HostDir            bool
+	GuestBuildsDir     string
+	GuestCacheDir      string
 
 	origins map[string]Origin
 }
@@ -62,6 +88,11 @@ const DefaultOrigin Origin = "default"
 
 // Origin tells where the value of a setting came from.
 func (s *Settings) Origin(name string) Origin { return s.origins[name] }
+
+// FromJob tells whether the job set the setting, and not the operator.
+func (s *Settings) FromJob(name string) bool {
+	return strings.HasPrefix(string(s.origins[name]), "variable ")
+}
 
 // IsDefault tells whether nobody set the setting.
 func (s *Settings) IsDefault(name string) bool { return s.origins[name] == DefaultOrigin }

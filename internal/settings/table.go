@@ -2,12 +2,14 @@ package settings
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Stage names, for the stages in whose --help a setting is shown. Every flag is taken by every stage, so that one list of arguments
@@ -65,125 +67,12 @@ func Table() []Setting {
 	return slices.Concat(hostSettings(), imageSettings(), machineSettings(), guestSettings())
 }
 
-func hostSettings() []Setting {
-	prepare := []string{StagePrepare}
-	return []Setting{
-		{Name: "tart-executable", Short: "x", Default: "tart", Takes: "PATH", Stages: allStages,
-			Help: "the tart executable; a bare name is looked up in PATH, /opt/homebrew/bin and /usr/local/bin",
-			set:  text(func(s *Settings) *string { return &s.TartExecutable }, "the path of the tart executable")},
-		{Name: "state-dir", Takes: "DIR", Stages: allStages,
-			Help: "where records, slots and sockets are kept; the same for all stages and all runners of the host (default ~/.gitlab-runner-tart-driver)",
-			set:  absolutePath(func(s *Settings) *string { return &s.StateDir })},
-		{Name: "concurrency", Default: "1", Takes: "N", Stages: prepare,
-			Help: "number of jobs at once among which --auto-resources divides the host",
-			set:  number(func(s *Settings) *int { return &s.Concurrency }, 1, 64, "")},
-		{Name: "max-vm-count", Default: "2", Takes: "N", Stages: prepare,
-			Help: "number of VMs that may run at once; further jobs wait. --concurrency raises it where that is more. Apple allows two macOS guests a host",
-			set:  number(func(s *Settings) *int { return &s.MaxVMs }, 1, 64, "")},
-		{Name: "slot-timeout", Default: "3600", Takes: "SECONDS", Stages: prepare,
-			Help: "how long a job waits for its turn when the host runs as many VMs as it may",
-			set:  seconds(func(s *Settings) *time.Duration { return &s.SlotTimeout })},
-		{Name: "lock", Takes: "SETTING", Stages: allStages, List: true,
-			Help: "a setting that jobs may not set, whatever variable it has",
-			set:  names(func(s *Settings) *[]string { return &s.Lock })},
-		{Name: "unlock", Takes: "SETTING", Stages: allStages, List: true,
-			Help: "a setting that jobs may set although it is closed to them by default",
-			set:  names(func(s *Settings) *[]string { return &s.Unlock })},
-	}
-}
-
-func imageSettings() []Setting {
-	prepare := []string{StagePrepare}
-	return []Setting{
-		{Name: "default-image", Takes: "IMAGE", Stages: prepare,
-			Help: "the image of jobs that name none",
-			set:  text(func(s *Settings) *string { return &s.DefaultImage }, "an image reference")},
-		{Name: "pull-policy", Variables: []string{"TART_PULL_POLICY"}, Default: "if-not-present", Takes: "POLICY", Stages: prepare,
-			Help: "when to pull the image: " + strings.Join(PullPolicies, ", ") + "; several are tried in order",
-			set:  policies(func(s *Settings) *[]string { return &s.PullPolicies })},
-		{Name: "registry", Variables: []string{"TART_REGISTRY"}, Takes: "HOST", Stages: prepare,
-			Help: "the registry that --registry-username and --registry-password are for",
-			set:  text(func(s *Settings) *string { return &s.RegistryHost }, "a registry's host name")},
-		{Name: "registry-username", Variables: []string{"TART_REGISTRY_USERNAME"}, Takes: "NAME", Stages: prepare,
-			Help: "user name at the private registry",
-			set:  text(func(s *Settings) *string { return &s.RegistryUsername }, "a user name")},
-		{Name: "registry-password", Variables: []string{"TART_REGISTRY_PASSWORD"}, Takes: "PASSWORD", Stages: prepare, Secret: true,
-			Help: "password at the private registry; as a flag it can be seen by every user of the host: prefer the variable",
-			set:  text(func(s *Settings) *string { return &s.RegistryPassword }, "a password")},
-		{Name: "insecure-pull", Variables: []string{"TART_EXECUTOR_INSECURE_PULL"}, Default: "false", Stages: prepare,
-			Help: "speak plain HTTP to the registry",
-			set:  toggle(func(s *Settings) *bool { return &s.InsecurePull })},
-		{Name: "pull-concurrency", Variables: []string{"TART_EXECUTOR_PULL_CONCURRENCY"}, Default: "0", Takes: "N", Stages: prepare,
-			Help: "layers to pull at once; 0 leaves it to tart",
-			set:  number(func(s *Settings) *int { return &s.PullConcurrency }, 0, 64, "")},
-	}
-}
-
-func machineSettings() []Setting {
-	prepare := []string{StagePrepare}
-	return []Setting{
-		{Name: "cpu", Default: "0", Takes: "N", Stages: prepare,
-			Help: "number of CPUs of the VM; 0 leaves it to --auto-resources, or else the image",
-			set:  number(func(s *Settings) *int { return &s.CPU }, 0, 1024, "")},
-		{Name: "memory", Default: "0", Takes: "MB", Stages: prepare,
-			Help: "memory of the VM in megabytes; 0 leaves it to --auto-resources, or else the image",
-			set:  number(func(s *Settings) *int { return &s.MemoryMB }, 0, 8<<20, " of megabytes")},
-		{Name: "display", Variables: []string{"TART_EXECUTOR_DISPLAY"}, Default: "1920x1200", Takes: "WxH", Stages: prepare,
-			Help: "display resolution of the VM, such as 1200x800",
-			set:  matching(func(s *Settings) *string { return &s.Display }, `^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}(pt|px)?$`, "a resolution such as 1920x1200")},
-		{Name: "auto-resources", Default: "true", Stages: prepare,
-			Help: "divide the host's CPUs and memory equally among --concurrency VMs",
-			set:  toggle(func(s *Settings) *bool { return &s.AutoResources })},
-		{Name: "mac", Default: "random", Takes: "random|image", Stages: prepare,
-			Help: "the VM's MAC address: a new one for each VM, or the image's own",
-			set:  oneOf(func(s *Settings) *string { return &s.MAC }, "random", "image")},
-		{Name: "headless", Variables: []string{"TART_EXECUTOR_HEADLESS"}, Default: "true", Stages: prepare,
-			Help: "open no window for the VM",
-			set:  toggle(func(s *Settings) *bool { return &s.Headless })},
-		{Name: "softnet", Variables: []string{"TART_EXECUTOR_SOFTNET_ENABLED", "TART_EXECUTOR_SOFTNET"}, Default: "false", Stages: prepare,
-			Help: "use Softnet, which keeps VMs from each other and from the host, instead of shared (NAT) networking",
-			set:  toggle(func(s *Settings) *bool { return &s.Softnet })},
-		{Name: "vnc", Variables: []string{"TART_EXECUTOR_VNC_ENABLED"}, Default: "false", Stages: prepare,
-			Help: "offer the VM's own screen sharing; Remote Login must be on in the VM",
-			set:  toggle(func(s *Settings) *bool { return &s.VNC })},
-		{Name: "timeout", Variables: []string{"TART_EXECUTOR_TIMEOUT"}, Default: "60", Takes: "SECONDS", Stages: []string{StagePrepare, StageRun},
-			Help: "how long the VM may take to get an address, and then again to take an SSH login",
-			set:  seconds(func(s *Settings) *time.Duration { return &s.Timeout })},
-	}
-}
-
-func guestSettings() []Setting {
-	both := []string{StagePrepare, StageRun}
-	return []Setting{
-		{Name: "default-ssh-user", Aliases: []string{"default-ssh-username"}, Variables: []string{"TART_SSH_USERNAME", "TART_EXECUTOR_SSH_USERNAME"},
-			Default: "admin", Takes: "NAME", Stages: both,
-			Help: "user name in the VM",
-			set:  text(func(s *Settings) *string { return &s.SSHUsername }, "a user name")},
-		{Name: "default-ssh-password", Variables: []string{"TART_SSH_PASSWORD", "TART_EXECUTOR_SSH_PASSWORD"},
-			Default: "admin", Takes: "PASSWORD", Stages: both, Secret: true,
-			Help: "password in the VM",
-			set:  text(func(s *Settings) *string { return &s.SSHPassword }, "a password")},
-		{Name: "ssh-port", Variables: []string{"TART_EXECUTOR_SSH_PORT"}, Default: "22", Takes: "PORT", Stages: both,
-			Help: "port of the VM's SSH server",
-			set:  number(func(s *Settings) *int { return &s.SSHPort }, 1, 65535, "")},
-		{Name: "shell", Variables: []string{"TART_EXECUTOR_SHELL"}, Default: "/bin/zsh", Takes: "PATH", Stages: both,
-			Help: "the shell that runs the job's scripts, as a login shell",
-			set:  matching(func(s *Settings) *string { return &s.Shell }, `^[A-Za-z0-9_./][A-Za-z0-9_./+-]*$`, "the path of a shell, such as /bin/bash")},
-		{Name: "guest-builds-dir", Default: "/opt/builds", Takes: "DIR", Stages: []string{StageConfig, StagePrepare},
-			Help: "where jobs are checked out in the VM",
-			set:  absolutePath(func(s *Settings) *string { return &s.GuestBuildsDir })},
-		{Name: "guest-cache-dir", Default: "/opt/cache", Takes: "DIR", Stages: []string{StageConfig, StagePrepare},
-			Help: "where caches are kept in the VM",
-			set:  absolutePath(func(s *Settings) *string { return &s.GuestCacheDir })},
-	}
-}
-
 // The setters below store a value or say what they expect.
 
 func text(field func(*Settings) *string, what string) func(*Settings, string) string {
 	return func(s *Settings, v string) string {
-		if strings.ContainsAny(v, "\x00\n\r") {
-			return what + " on one line"
+		if strings.ContainsFunc(v, unicode.IsControl) || !utf8.ValidString(v) {
+			return what + " on one line, without control characters"
 		}
 		*field(s) = v
 		return ""
@@ -264,6 +153,106 @@ func names(field func(*Settings) *[]string) func(*Settings, string) string {
 // items splits a list of words.
 func items(v string) []string {
 	return strings.FieldsFunc(v, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+}
+
+// list takes items that each match pattern, one on a line.
+func list(field func(*Settings) *[]string, pattern, what string) func(*Settings, string) string {
+	re := regexp.MustCompile(pattern)
+	return func(s *Settings, v string) string {
+		var items []string
+		for line := range strings.Lines(v) {
+			item := strings.TrimSpace(line)
+			if item == "" {
+				continue
+			}
+			if !re.MatchString(item) || strings.ContainsRune(item, 0) {
+				return what
+			}
+			items = append(items, item)
+		}
+		*field(s) = items
+		return ""
+	}
+}
+
+// expressions takes regular expressions, one on a line.
+func expressions(field func(*Settings) *[]*regexp.Regexp) func(*Settings, string) string {
+	return func(s *Settings, v string) string {
+		var all []*regexp.Regexp
+		for line := range strings.Lines(v) {
+			re, err := regexp.Compile(strings.TrimRight(line, "\n"))
+			if err != nil {
+				return "a regular expression (" + err.Error() + ")"
+			}
+			all = append(all, re)
+		}
+		*field(s) = all
+		return ""
+	}
+}
+
+// networks takes networks in CIDR notation, separated by commas or spaces.
+func networks(field func(*Settings) *[]string) func(*Settings, string) string {
+	return func(s *Settings, v string) string {
+		all := items(v)
+		for _, n := range all {
+			if _, err := netip.ParsePrefix(n); err != nil {
+				return "networks such as 10.1.0.0/16, separated by commas"
+			}
+		}
+		*field(s) = all
+		return ""
+	}
+}
+
+// hostPath takes a path on the host, absolute or in the home directory, or none.
+func hostPath(field func(*Settings) *string) func(*Settings, string) string {
+	return matching(field, `^((/|~/)[^\x00-\x1f]*|~)?$`, "an absolute path, or one that begins with ~/")
+}
+
+// installMethod takes yes and no, and what gitlab-tart-executor takes: a way to install, or a version.
+func installMethod(s *Settings, v string) string {
+	var yes bool
+	if toggle(func(*Settings) *bool { return &yes })(s, v) == "" {
+		s.InstallRunner, s.InstallMethod = yes, ""
+		return ""
+	}
+	switch {
+	case slices.Contains([]string{"curl", "wget", "brew"}, v):
+		s.InstallRunner, s.InstallMethod = true, v
+	case regexp.MustCompile(`^v?[0-9]+\.[0-9]+\.[0-9]+$`).MatchString(v):
+		s.InstallRunner, s.InstallMethod, s.RunnerVersion = true, "", v
+	default:
+		return "true, false, curl, wget, brew, or a version such as 18.5.0"
+	}
+	return ""
+}
+
+// either translates a switch of another driver into one of two values. What is no switch is left for the setting to refuse.
+func either(yes, no string) func(string) string {
+	return func(v string) string {
+		var on bool
+		switch {
+		case toggle(func(*Settings) *bool { return &on })(nil, v) != "":
+			return v
+		case on:
+			return yes
+		default:
+			return no
+		}
+	}
+}
+
+// anyPolicies is policies, or none.
+func anyPolicies(field func(*Settings) *[]string) func(*Settings, string) string {
+	some := policies(field)
+	return func(s *Settings, v string) string {
+		if len(items(v)) == 0 {
+			*field(s) = nil
+			return ""
+		}
+		return some(s, v)
+	}
 }
 
 // policies takes pull policies, separated by commas or spaces.

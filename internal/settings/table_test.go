@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -11,10 +12,10 @@ import (
 )
 
 // values are tried on every row: each row must take two of them, or one besides its default, or this list needs another.
-var values = []string{"true", "false", "7", "8", "/a", "/b", "always", "never", "800x600", "640x480", "random", "image", "one", "two", "vnc", "headless"}
+var values = []string{"true", "false", "7", "8", "/a", "/b", "always", "never", "800x600", "640x480", "random", "image", "10.1.0.0/16", "10.2.0.0/16", "dhcp", "arp", "/a:/b", "/c:/d", "18.5.0", "1.2.3", "one", "two", "vnc", "headless"}
 
-// hostDefaults are what the command line fills in because it depends on the host.
-var hostDefaults = map[string]string{"state-dir": "/var/state"}
+// hostDefaults are what the command line fills in because it depends on the host, and a policy that lets jobs set all they can.
+var hostDefaults = map[string]string{"state-dir": "/var/state", "unlock": "bridged,softnet-allow,host-dir", "max-cpu": "1024", "max-memory": "8000", "concurrency": "64"}
 
 // settingsOf are the resolved values without their origins, to be compared.
 func settingsOf(s *Settings) Settings {
@@ -76,7 +77,7 @@ func TestEverySettingComesFromEverySource(t *testing.T) {
 			}
 		}
 		check("nowhere", Sources{}, settingsOf(mustResolve(t, Sources{})), DefaultOrigin)
-		defaults := map[string]string{"state-dir": "/var/state"}
+		defaults := maps.Clone(hostDefaults)
 		defaults[row.Name] = a
 		check("the host's default", Sources{Defaults: defaults}, alone(a), DefaultOrigin)
 		check("a flag", Sources{Flags: map[string]string{row.Name: a}}, alone(a), Origin("flag --"+row.Name))
@@ -100,7 +101,8 @@ func TestEverySettingComesFromEverySource(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	got := settingsOf(mustResolve(t, Sources{}))
+	bare := map[string]string{"state-dir": "/var/state"}
+	got := settingsOf(mustResolve(t, Sources{Defaults: bare}))
 	// Only the settings that the README of the Python driver promises are spelled out.
 	for what, ok := range map[string]bool{
 		"tart":                 got.TartExecutable == "tart",
@@ -119,10 +121,10 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("the default is not %s: %+v", what, got)
 		}
 	}
-	if s := mustResolve(t, Sources{Flags: map[string]string{"concurrency": "5"}}); s.Slots() != 5 {
+	if s := mustResolve(t, Sources{Flags: map[string]string{"concurrency": "5"}, Defaults: bare}); s.Slots() != 5 {
 		t.Errorf("--concurrency 5 gives %d places", s.Slots())
 	}
-	if s := mustResolve(t, Sources{Flags: map[string]string{"concurrency": "1", "max-vm-count": "3"}}); s.Slots() != 3 {
+	if s := mustResolve(t, Sources{Flags: map[string]string{"concurrency": "1", "max-vm-count": "3"}, Defaults: bare}); s.Slots() != 3 {
 		t.Errorf("--max-vm-count 3 gives %d places", s.Slots())
 	}
 }
@@ -177,8 +179,9 @@ func TestTableIsOneWhole(t *testing.T) {
 
 // TestWhatOnlyTheOperatorMaySet keeps the host out of a job's reach.
 func TestWhatOnlyTheOperatorMaySet(t *testing.T) {
-	operators := []string{"tart-executable", "state-dir", "concurrency", "max-vm-count", "slot-timeout", "default-image", "cpu", "memory",
-		"auto-resources", "mac", "guest-builds-dir", "guest-cache-dir"}
+	operators := []string{"tart-executable", "state-dir", "concurrency", "slot-timeout", "default-image", "max-cpu", "max-memory",
+		"auto-resources", "guest-builds-dir", "guest-cache-dir", "volume", "dir", "disk", "builds-dir", "cache-dir", "tart-run-env", "allow-image",
+		"exclude-image-expr", "allowed-pull-policy", "lock", "unlock", "nested", "image-budget", "disk-reserve"}
 	rows := map[string]Setting{}
 	for _, row := range Table() {
 		rows[row.Name] = row

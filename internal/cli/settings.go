@@ -1,0 +1,19 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gitlab-runner-tart-driver/internal/settings"
+)
+
+func newSettingsCommand(env Env) *cobra.Command {
+	return &cobra.Command{
+		Use: "settings", Short: "Print the reference of all settings, in Markdown", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprint(env.Stdout, settings.Reference())
+			return err
+		},
+	}
+}

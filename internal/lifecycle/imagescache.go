@@ -1,0 +1,161 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/image"
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/settings"
+	"gitlab-runner-tart-driver/internal/tart"
+)
+
+// Images looks after the cached images of a host.
+type Images struct {
+	Settings *settings.Settings
+	State    *host.State
+	Tart     *tart.Client
+}
+
+// pullRetryPause is the pause before a failed pull is tried again.
+const pullRetryPause = 2 * time.Second
+
+func (im *Images) list(ctx context.Context) ([]tart.VM, error) {
+	rows, err := im.Tart.List(ctx)
+	if err != nil {
+		return nil, job.Infrastructure(fmt.Errorf("list VMs and images: %w", err), "does `tart list` work on the host, as the user that GitLab Runner runs as?")
+	}
+	return rows, nil
+}
+
+// puller makes what pulls an image; who is told to others that wait for the same image.
+func (im *Images) puller(ctx context.Context, ref image.Reference, logins image.Logins, who host.Holder, rows []tart.VM, say func(string, ...any)) *image.Puller {
+	s, client := im.Settings, im.Tart
+	if s.AutoPrune {
+		client = client.AutoPruning()
+	}
+	return &image.Puller{
+		Tart: client, Insecure: s.InsecurePull, Concurrency: s.PullConcurrency, RetryPause: pullRetryPause, Say: say,
+		Login: func(ctx context.Context) (*image.Login, string) { return logins.Choose(ctx, ref) },
+		Turn: func(ctx context.Context) (*os.File, func(), error) {
+			lock, err := im.State.TurnToPull(ctx, ref.Name, who, func(other host.Holder) {
+				say("waiting: %s pulls image %s just now", describePuller(other), ref.Name)
+			})
+			if err != nil {
+				return nil, nil, err
+			}
+			return lock.File(), lock.Release, nil
+		},
+		Room: func() error { return im.room(ctx, rows, say) },
+	}
+}
+
+func describePuller(h host.Holder) string {
+	if h.JobID == "" {
+		return "another process"
+	}
+	return h.Describe()
+}
+
+// Pull brings an image up to date. percent shows progress on a terminal, and may be nil. The lock that is returned keeps the image from being
+// removed.
+func (im *Images) Pull(ctx context.Context, ref image.Reference, logins image.Logins, say func(string, ...any), percent func(int)) (done string, hold *host.Lock, err error) {
+	if hold, err = im.State.HoldImage(ctx, ref.Name); err != nil {
+		return "", nil, job.Infrastructure(err, "")
+	}
+	defer func() {
+		if err != nil {
+			hold.Release()
+		}
+	}()
+	puller := im.puller(ctx, ref, logins, host.Holder{Since: time.Now().UTC()}, nil, say)
+	puller.Percent = percent
+	if done, err = puller.Ensure(ctx, ref, []string{"always"}, nil); err != nil {
+		return "", nil, err
+	}
+	if digest, _ := im.Tart.Cached(ref.Name); digest != "" {
+		done += ", " + digest
+	}
+	return done, hold, im.State.NoteImageUse(ref.Name, time.Now())
+}
+
+// room refuses where the disk is so full that neither a pull nor a VM should be begun. VMs share their image's blocks, so only the reserve
+// counts. Where tart makes room by itself, it only warns. rows are what tart lists, for the message;
+// nil if that has to be asked for.
+func (im *Images) room(ctx context.Context, rows []tart.VM, say func(string, ...any)) error {
+	reserve := im.Settings.DiskReserveGB
+	if reserve == 0 {
+		return nil
+	}
+	free, err := host.FreeBytes(im.Tart.Home())
+	if err != nil {
+		return job.Infrastructure(err, "--disk-reserve 0 leaves the check out")
+	}
+	const gb = 1e9 // as tart and macOS count
+	if float64(free) >= float64(reserve)*gb {
+		return nil
+	}
+	err = fmt.Errorf("the disk of %s is nearly full: %.1f GB are free, and %d GB should be (%s)", im.Tart.Home(), float64(free)/gb, reserve,
+		originOf(im.Settings, "disk-reserve"))
+	if im.Settings.AutoPrune {
+		say("warning: %v; tart may remove cached images to make room (--auto-prune)", err)
+		return nil
+	}
+	if rows == nil {
+		rows, _ = im.list(ctx)
+	}
+	return job.Infrastructure(err, "what takes room: %s. `gitlab-runner-tart-driver images prune` removes cached images, --image-budget keeps them in bounds",
+		im.takesRoom(rows))
+}
+
+// originOf says where a value comes from, that of a default too.
+func originOf(s *settings.Settings, name string) string {
+	if s.IsDefault(name) {
+		return "the default of --" + name
+	}
+	return string(s.Origin(name))
+}
+
+// takesRoom names the largest images and VMs.
+func (im *Images) takesRoom(rows []tart.VM) string {
+	const most = 5
+	type taker struct {
+		name string
+		gb   float64
+	}
+	var takers []taker
+	for _, c := range image.Group(rows, im.digestOf, nil) {
+		takers = append(takers, taker{"image " + c.Name(), c.SizeGB})
+	}
+	for _, row := range rows {
+		if row.Local() {
+			takers = append(takers, taker{"VM " + row.Name, float64(row.Size)})
+		}
+	}
+	takers = slices.DeleteFunc(takers, func(t taker) bool { return t.gb == 0 })
+	slices.SortStableFunc(takers, func(a, b taker) int { return cmp.Compare(b.gb, a.gb) })
+	var names []string
+	for i, t := range takers {
+		if i == most {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, fmt.Sprintf("%s %g GB", t.name, t.gb))
+	}
+	if len(names) == 0 {
+		return "nothing that tart knows of"
+	}
+	return strings.Join(names, ", ")
+}
+
+// digestOf resolves a tag, if that is possible without tart.
+func (im *Images) digestOf(reference string) string {
+	digest, _ := im.Tart.Cached(reference)
+	return digest
+}

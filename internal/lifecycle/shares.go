@@ -1,0 +1,159 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/provision"
+)
+
+// shares are directories of the host in the VM: as options of `tart run`, and as mounts in the guest.
+type shares struct {
+	dirs   []string
+	mounts []provision.Mount
+}
+
+// hostShare is one of them.
+type hostShare struct {
+	name, host, guest string
+	readOnly          bool
+	// title is how the user calls it.
+	title string
+}
+
+// workOutShares collects what the settings ask for. All mistakes in them are the operator's, who alone sets host paths.
+func (p *preparation) workOutShares() (shares, error) {
+	var out shares
+	taken := map[string]string{}
+	add := func(s hostShare) error {
+		if other, ok := taken[s.guest]; ok {
+			return job.Mistake(fmt.Errorf("%s and %s have the same place in the VM, %s", other, s.title, s.guest), "give each its own")
+		}
+		taken[s.guest] = s.title
+		if strings.Contains(s.host, ":") {
+			return job.Mistake(fmt.Errorf("%s: tart cannot share a directory with a colon in its path", s.title), "share one without")
+		}
+		st, err := os.Stat(s.host)
+		if err == nil && !st.IsDir() {
+			err = fmt.Errorf("%s is not a directory", s.host)
+		}
+		if err != nil {
+			return job.Mistake(fmt.Errorf("%s: %w", s.title, err), "the host must have the directory")
+		}
+		option := ""
+		if s.readOnly {
+			option = ":ro"
+		}
+		out.dirs = append(out.dirs, s.name+":"+s.host+option)
+		out.mounts = append(out.mounts, provision.Mount{Name: s.name, Target: s.guest, ReadOnly: s.readOnly, Title: s.title})
+		return nil
+	}
+	for _, text := range p.Settings.Volumes {
+		s, err := parseVolume(text, p.homeDir())
+		if err == nil {
+			err = add(s)
+		}
+		if err != nil {
+			return shares{}, err
+		}
+	}
+	for _, s := range p.jobDirs() {
+		if err := os.MkdirAll(s.host, 0o700); err != nil {
+			return shares{}, job.Infrastructure(fmt.Errorf("%s: %w", s.title, err), "")
+		}
+		if err := add(s); err != nil {
+			return shares{}, err
+		}
+	}
+	out.dirs = append(out.dirs, p.Settings.Dirs...)
+	return out, nil
+}
+
+func (p *preparation) homeDir() string { return job.Environ(p.Environ).Get("HOME") }
+
+// parseVolume reads HOST:VM[:ro], Docker's syntax for a bind mount.
+// https://docs.docker.com/engine/storage/bind-mounts/#syntax
+func parseVolume(text, home string) (hostShare, error) {
+	title := fmt.Sprintf("volume %q", text)
+	parts := strings.Split(text, ":")
+	s := hostShare{title: title}
+	switch {
+	case len(parts) == 3 && (parts[2] == "ro" || parts[2] == "rw"):
+		s.readOnly = parts[2] == "ro"
+	case len(parts) != 2:
+		return hostShare{}, job.Mistake(fmt.Errorf("%s: expected HOST:VM or HOST:VM:ro", title), "write it as Docker's --volume")
+	}
+	s.host, s.guest = expandHome(parts[0], home), filepath.Clean(parts[1])
+	if !filepath.IsAbs(s.host) || !filepath.IsAbs(s.guest) || s.guest == "/" {
+		return hostShare{}, job.Mistake(fmt.Errorf("%s: both paths must be absolute, and that in the VM not /", title), "write it as Docker's --volume")
+	}
+	s.host = filepath.Clean(s.host)
+	s.name = shareName(s.guest)
+	return s, nil
+}
+
+func expandHome(path, home string) string {
+	if path == "~" {
+		return home
+	}
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		return filepath.Join(home, rest)
+	}
+	return path
+}
+
+var unsafeInName = regexp.MustCompile(`[^A-Za-z0-9._-]`)
+
+// shareName is the place in the VM without its outer slashes, as in the Python driver, so that scripts that know /Volumes/My Shared
+// Files/opt__data keep working.
+func shareName(guest string) string {
+	return unsafeInName.ReplaceAllString(strings.ReplaceAll(strings.Trim(guest, "/"), "/", "__"), "_")
+}
+
+// jobDirs are the builds and cache directories. A project has its own for each place on the host, and a place has one VM: so no two
+// running VMs share one, and a project finds what it left.
+func (p *preparation) jobDirs() []hostShare {
+	s := p.Settings
+	var dirs []hostShare
+	own := filepath.Join(projectDir(p.Job), strconv.Itoa(p.slot.Index))
+	builds, cache := p.guestDirs()
+	switch {
+	case s.HostDir:
+		// Among the VM's own files, which go with it.
+		dirs = append(dirs, hostShare{name: "builds", host: filepath.Join(p.State.EntryDir(p.vm), "builds"), guest: builds, title: "the host's directory for builds (host-dir)"})
+	case s.BuildsDir != "":
+		dirs = append(dirs, hostShare{name: "builds", host: filepath.Join(expandHome(s.BuildsDir, p.homeDir()), own), guest: builds, title: "builds-dir " + s.BuildsDir})
+	}
+	if s.CacheDir != "" {
+		dirs = append(dirs, hostShare{name: "cache", host: filepath.Join(expandHome(s.CacheDir, p.homeDir()), own), guest: cache, title: "cache-dir " + s.CacheDir})
+	}
+	return dirs
+}
+
+// guestDirs are the builds and cache directories in the VM, as config has reported them.
+func (p *preparation) guestDirs() (builds, cache string) {
+	if p.Handover.BuildsDir != "" {
+		return p.Handover.BuildsDir, p.Handover.CacheDir
+	}
+	return p.Settings.GuestBuildsDir, p.Settings.GuestCacheDir
+}
+
+// projectDir is a relative path that a project has to itself, on all GitLab instances. It is made from what GitLab says of the job, which a job
+// can't change.
+func projectDir(j *job.Job) string {
+	server := "gitlab"
+	if u, err := url.Parse(j.RepoURL); err == nil && u.Host != "" {
+		server = u.Hostname()
+	}
+	project := "project-" + strconv.FormatInt(j.ProjectID, 10)
+	return filepath.Join(unsafeInName.ReplaceAllString(server, "_"), project)
+}
+
+var errNoRunner = errors.New("the host has no gitlab-runner of its own that fits")
