@@ -1,0 +1,144 @@
+package e2e
+
+import (
+	"syscall"
+	"testing"
+
+	"gitlab-runner-tart-driver/internal/trial"
+)
+
+// TestSoftCancel is "Cancel" in GitLab while the script runs: the script's whole process group ends, and after_script finds a quiet VM.
+func TestSoftCancel(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	j := job("echo started; (trap '' TERM; sleep 301) & sleep 302")
+	j.AfterScript = []string{`echo "after: $CI_JOB_STATUS"`, "pgrep -fx 'sleep 30[12]' || echo quiet"}
+	r := h.run(j, when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) { tr.Cancel() }))
+	want(t, r, trial.Canceled, trial.JobCanceled, 0)
+	says(t, r, "after: canceled", "quiet")
+	h.assertClean()
+}
+
+// TestHardCancel leaves no time for anything but cleanup.
+func TestHardCancel(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	j := job("echo started; sleep 300")
+	j.AfterScript = []string{"echo after"}
+	r := h.run(j, when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) { tr.Abort() }))
+	want(t, r, trial.Canceled, trial.JobCanceled, 0)
+	if r.Stage("after_script") != nil {
+		t.Error("after_script ran")
+	}
+	h.assertClean()
+}
+
+// TestCancelInPrepare cancels at every line that prepare prints: nothing of the VM may be left before cleanup is even called.
+func TestCancelInPrepare(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	for _, line := range prepareLines {
+		var exit int
+		r := h.run(job("echo never"), func(o *trial.Options) {
+			when("prepare", line, func(tr *trial.Trial, _ trial.Process) { tr.Cancel() })(o)
+			o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
+				if s.Name == trial.StagePrepare {
+					exit = s.ExitCode
+					if vms := h.vms(); len(vms) > 0 {
+						t.Errorf("canceled at %q: prepare leaves %v", line, vms)
+					}
+				}
+			}
+		})
+		want(t, r, trial.Canceled, trial.JobCanceled, 0)
+		if exit != 2 {
+			t.Errorf("canceled at %q: prepare exits with %d, want 2", line, exit)
+		}
+		if r.PrepareAttempts != 1 {
+			t.Errorf("canceled at %q: %d attempts", line, r.PrepareAttempts)
+		}
+	}
+	h.assertClean()
+}
+
+// prepareLines are texts of prepare's log, one for each step that a prepare goes through, in order; the last one before it has handed
+// its VM over.
+var prepareLines = []string{"image base", "place 1 of", "cloned", "hardware: ", "VM started", "address is", "port 22 answers", "SSH server answers",
+	"logged in as", "guest is"}
+
+// TestPrepareKilledAtEveryStep kills prepare with SIGKILL, which it can't catch, at every step. GitLab Runner calls cleanup and tries again.
+func TestPrepareKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	for _, line := range prepareLines {
+		r := h.run(job("echo it works"), func(o *trial.Options) {
+			when("prepare", line, func(_ *trial.Trial, p trial.Process) {
+				if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+					t.Error(err)
+				}
+			})(o)
+			o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
+				if s.Name == trial.StageCleanup {
+					if vms := h.vms(); len(vms) > 0 {
+						t.Errorf("killed at %q: cleanup leaves %v", line, vms)
+					}
+				}
+			}
+		})
+		want(t, r, trial.Success, "", 0)
+		if r.PrepareAttempts != 2 {
+			t.Errorf("killed at %q: %d attempts", line, r.PrepareAttempts)
+		}
+	}
+	h.assertClean()
+}
+
+// TestPrepareKilledInTheMiddleOfTart kills prepare while a tart of its works, and lives on.
+func TestPrepareKilledInTheMiddleOfTart(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	for _, command := range []string{"list", "clone", "set", "run", "ip", "delete"} {
+		h.sim("fault", "set", "slow", "--command", command, "--after", "700ms", "--times", "1")
+		killed := false
+		r := h.run(job("echo it works"), func(o *trial.Options) {
+			o.Hooks.Started = func(tr *trial.Trial, p trial.Process) {
+				if p.Stage != trial.StagePrepare || killed {
+					return
+				}
+				killed = true
+				go func() {
+					h.eventually("tart "+command+" is called", func() bool { return h.called(command) > 0 })
+					_ = syscall.Kill(p.PID, syscall.SIGKILL)
+				}()
+			}
+		})
+		want(t, r, trial.Success, "", 0)
+		h.forgetCalls()
+		h.sim("fault", "clear")
+	}
+	h.assertClean()
+}
+
+// TestRunKilled kills the run stage with SIGKILL: its script must not go on behind its back.
+func TestRunKilled(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	j := job("echo started; sleep 300")
+	j.AfterScript = []string{"i=0; while pgrep -fx 'sleep 300' && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done", "pgrep -fx 'sleep 300' || echo quiet"}
+	r := h.run(j, when("build_script", "started\n", func(_ *trial.Trial, p trial.Process) {
+		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}))
+	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
+	says(t, r, "quiet")
+	h.assertClean()
+}
+
+func TestJobTimeout(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	r := h.run(job("echo started; sleep 300"), when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) { tr.Expire() }))
+	want(t, r, trial.Failed, trial.JobExecutionTimeout, 0)
+	h.assertClean()
+}

@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"gitlab-runner-tart-driver/internal/trial"
+	"gitlab-runner-tart-driver/internal/trial/civar"
+)
+
+// variables are key, value, key, value…
+func variables(kv ...string) civar.List {
+	var list civar.List
+	for i := 0; i+1 < len(kv); i += 2 {
+		list = append(list, civar.Public(kv[i], kv[i+1]))
+	}
+	return list
+}
+
+// watch calls do once, with the stage's process, as soon as a stage has written a text. It goes into both hooks of a job.
+type watch struct {
+	stage, text string
+	do          func(tr *trial.Trial, p trial.Process)
+
+	mu      sync.Mutex
+	process trial.Process
+	seen    []byte
+	done    bool
+}
+
+// into hooks the watch into a job's options.
+func (w *watch) into(o *trial.Options) {
+	o.Hooks.Started = func(_ *trial.Trial, p trial.Process) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if p.Stage == w.stage {
+			w.process, w.seen = p, nil
+		}
+	}
+	o.Hooks.Output = func(tr *trial.Trial, stage string, _ trial.Stream, data []byte) {
+		w.mu.Lock()
+		if stage == w.stage {
+			w.seen = append(w.seen, data...)
+		}
+		now := stage == w.stage && !w.done && bytes.Contains(w.seen, []byte(w.text))
+		w.done = w.done || now
+		p := w.process
+		w.mu.Unlock()
+		if now {
+			w.do(tr, p)
+		}
+	}
+}
+
+// when does something once a stage has written a text.
+func when(stage, text string, do func(*trial.Trial, trial.Process)) func(*trial.Options) {
+	return (&watch{stage: stage, text: text, do: do}).into
+}
+
+const secret = "s3cret-of-the"
+
+func assertNoSecret(t *testing.T, h *mac, pid int, cmd string) {
+	t.Helper()
+	for _, file := range []string{"cmdline", "environ"} {
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+		if err == nil && (strings.Contains(string(raw), secret) || strings.Contains(string(raw), "hunter2") || strings.Contains(string(raw), "CUSTOM_ENV_")) {
+			t.Errorf("%s of process %d (%s) has a secret: %q", file, pid, cmd, raw)
+		}
+	}
+}
+
+func assertNoSecretInFiles(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if st.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is open to others: %v", path, st.Mode())
+		}
+		raw, err := os.ReadFile(path)
+		if strings.Contains(string(raw), secret) {
+			t.Errorf("%s has a secret", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// waitFor is an output that tells when a text has been written to it.
+type waitFor struct {
+	text  string
+	found chan struct{}
+
+	mu   sync.Mutex
+	all  []byte
+	once sync.Once
+}
+
+func (w *waitFor) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, p...)
+	if bytes.Contains(w.all, []byte(w.text)) {
+		w.once.Do(func() { close(w.found) })
+	}
+	return len(p), nil
+}
+
+func (w *waitFor) seen() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return string(w.all)
+}

@@ -1,0 +1,246 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gitlab-runner-tart-driver/internal/trial"
+)
+
+// TestThirdJobWaits runs two jobs at once, and a third that has to wait for a place.
+func TestThirdJobWaits(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	started := make(chan struct{}, 2)
+	var first []*trial.Trial
+	for range 2 {
+		first = append(first, h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { started <- struct{}{} })))
+	}
+	<-started
+	<-started
+	if vms := h.vms(); len(vms) != 2 {
+		t.Errorf("VMs: %v, want two", vms)
+	}
+	waits := make(chan struct{})
+	third := h.start(job("echo my turn"), when("prepare", "waiting for a place", func(*trial.Trial, trial.Process) { close(waits) }))
+	select {
+	case <-waits:
+	case <-third.Done():
+		t.Error("the third job did not wait")
+	}
+	first[0].Abort()
+	r := third.Wait()
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "number 1 in line", "job "+strconv.FormatInt(first[0].JobID(), 10)+" of try/job", "job "+strconv.FormatInt(first[1].JobID(), 10)+" of try/job")
+	first[1].Abort()
+	for _, tr := range first {
+		want(t, tr.Wait(), trial.Canceled, trial.JobCanceled, 0)
+	}
+	h.assertClean()
+}
+
+func TestWaitForPlaceHasABound(t *testing.T) {
+	t.Parallel()
+	h := newMac(t, "--max-vm-count", "1", "--slot-timeout", "1")
+	started := make(chan struct{})
+	first := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
+	<-started
+	r := h.run(job("echo never"))
+	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
+	says(t, r, "no place for a VM became free within 1s", "--max-vm-count")
+	first.Abort()
+	first.Wait()
+	h.assertClean()
+}
+
+// TestForeignJobID lets a job claim to be another one, by every variable there is.
+func TestForeignJobID(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	started := make(chan struct{})
+	victim := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
+	<-started
+	vm := h.theVM()
+	evil := job("echo evil")
+	evil.Variables = variables("CI_JOB_ID", strconv.FormatInt(victim.JobID(), 10), "TART_DRIVER_VM", vm, "TART_HOME", "/nonexistent", "JOB_RESPONSE_FILE", "/nonexistent",
+		"CI_JOB_IMAGE", vm)
+	want(t, h.run(evil), trial.Success, "", 0)
+	evil.Image.Name = vm
+	r := h.run(evil)
+	want(t, r, trial.Failed, trial.ScriptFailure, 1)
+	says(t, r, "is the VM of a job")
+	if got := h.vms(); !slices.Equal(got, []string{vm}) {
+		t.Errorf("VMs: %v, want %s only", got, vm)
+	}
+	if victim.Cancel(); !slices.Contains(victim.Wait().Names(), "cleanup_file_variables") {
+		t.Errorf("the other job's stages: %v", victim.Wait().Names())
+	}
+	if s := victim.Wait().Stage("cleanup_file_variables"); s.ExitCode != 0 {
+		t.Errorf("the other job's VM is not what it was: %s", s.Stderr)
+	}
+	h.assertClean()
+}
+
+// TestSweep removes what crashes left and nothing else.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	// A job whose every process is killed but the VM's.
+	r := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(tr *trial.Trial, p trial.Process) {
+		h.killKeeper()
+		tr.Abort()
+	}), func(o *trial.Options) { o.Driver.Cleanup = trial.Exec{Path: "/bin/true"} }).Wait()
+	want(t, r, trial.Canceled, trial.JobCanceled, 0)
+	crashed := h.theVM()
+	// A VM of this state directory that has no record, running.
+	prefix := crashed[:strings.LastIndex(crashed, "-")]
+	orphan := prefix + "-aaaaaaaa"
+	foreign := []string{"gitlab-41", "grtd-app-12-34-0", "grtd-zzzzzz-41-aaaaaaaa", "my-vm"}
+	for _, name := range append([]string{orphan}, foreign...) {
+		h.tartDo("clone", "base", name)
+	}
+	run := exec.Command(h.tart, "run", orphan, "--no-graphics")
+	run.Env = h.environ()
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = run.Wait() }()
+	h.eventually("the orphan runs", func() bool { return strings.Contains(h.tartDo("list", "--format", "json"), `"running"`) })
+	living := make(chan struct{})
+	other := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(living) }),
+		func(o *trial.Options) {
+			o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
+				if s.Name == trial.StagePrepare && !strings.Contains(string(s.Stderr), "removed VM "+crashed) {
+					t.Errorf("prepare does not tell of its sweep: %s", s.Stderr)
+				}
+			}
+		})
+	<-living
+	left := h.vms()
+	slices.Sort(left)
+	for _, name := range foreign {
+		if !slices.Contains(left, name) {
+			t.Errorf("%s, which is not ours, is gone", name)
+		}
+	}
+	if len(left) != len(foreign)+1 || slices.Contains(left, crashed) || slices.Contains(left, orphan) {
+		t.Errorf("VMs after the sweep: %v", left)
+	}
+	other.Abort()
+	other.Wait()
+	slices.Sort(foreign)
+	h.assertClean(foreign...)
+}
+
+// TestWithoutConfigStage works, since config is optional in config.toml.
+func TestWithoutConfigStage(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	r := h.run(job("echo it works"), func(o *trial.Options) {
+		o.Driver.Config = trial.Exec{}
+		o.BuildsDir, o.CacheDir = "/tmp/builds", "/tmp/cache"
+	})
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "it works")
+	h.assertClean()
+}
+
+// TestStagesThroughAWrapper calls every stage by way of a script that ends with it, as with sudo: that must not look like the end of GitLab Runner.
+func TestStagesThroughAWrapper(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	wrapper := filepath.Join(h.dir, "wrapper")
+	if err := os.WriteFile(wrapper, []byte("#!/bin/sh\n\"$@\"\nexit $?\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := h.run(job("sleep 3; echo it works"), func(o *trial.Options) {
+		for _, e := range []*trial.Exec{&o.Driver.Config, &o.Driver.Prepare, &o.Driver.Run, &o.Driver.Cleanup} {
+			e.Args = append([]string{e.Path}, e.Args...)
+			e.Path = wrapper
+		}
+	})
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "it works")
+	h.assertClean()
+}
+
+// TestRunnerKilled ends GitLab Runner itself, which so never calls cleanup: the keeper notices.
+func TestRunnerKilled(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	args := []string{"try", "--no-sources", "--image", "base"}
+	for _, f := range h.flags {
+		for _, stage := range []string{"config", "prepare", "run", "cleanup"} {
+			args = append(args, "--"+stage+"-args="+f)
+		}
+	}
+	runner := exec.Command(built.driver, append(args, "--", "echo started; sleep 300")...)
+	runner.Env = append(h.environ(), "TMPDIR="+h.temp())
+	runner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out := &waitFor{text: "\nstarted\n", found: make(chan struct{})}
+	runner.Stdout, runner.Stderr = out, out
+	if err := runner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-out.found:
+	case <-time.After(time.Minute):
+		t.Errorf("the job does not start: %s", out.seen())
+	}
+	if err := runner.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	h.eventually("the VM is gone", func() bool { return len(h.vms()) == 0 })
+	_ = runner.Wait()
+	os.RemoveAll(h.temp()) // GitLab Runner's, which it could not remove
+	h.assertClean()
+}
+
+// TestNoJobResponse is a GitLab Runner before 14.1, or a job response that was lost.
+func TestNoJobResponse(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	hide := filepath.Join(h.dir, "old-runner")
+	if err := os.WriteFile(hide, []byte("#!/bin/sh\nunset JOB_RESPONSE_FILE\nexec \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := h.run(job("echo it works"), func(o *trial.Options) {
+		for _, e := range []*trial.Exec{&o.Driver.Config, &o.Driver.Prepare, &o.Driver.Run, &o.Driver.Cleanup} {
+			e.Args = append([]string{e.Path}, e.Args...)
+			e.Path = hide
+		}
+	})
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "no JOB_RESPONSE_FILE")
+	h.assertClean()
+}
+
+// TestCallsOfAJob counts what a job costs in calls of tart, which does not depend on the machine.
+func TestCallsOfAJob(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	want(t, h.run(job("echo it works")), trial.Success, "", 0)
+	var commands []string
+	for _, argv := range h.calls() {
+		if argv[0] != "ip" || !slices.Contains(commands, "ip") {
+			commands = append(commands, argv[0])
+		}
+	}
+	slices.Sort(commands)
+	if got := strings.Join(commands, " "); got != "clone delete ip list run set" {
+		t.Errorf("tart is called for: %s", got)
+	}
+	raw, _ := json.Marshal(h.calls())
+	if strings.Contains(string(raw), "password") {
+		t.Errorf("calls: %s", raw)
+	}
+	h.assertClean()
+}
