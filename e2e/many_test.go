@@ -244,3 +244,18 @@ func TestCallsOfAJob(t *testing.T) {
 	}
 	h.assertClean()
 }
+
+// TestDeepStateDirectory has sockets with longer paths than the kernel takes.
+func TestDeepStateDirectory(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	deep := filepath.Join(h.dir, strings.Repeat("deep/", 30), "state")
+	h.flags = append(h.flags, "--state-dir", deep)
+	r := h.run(job("echo it works"))
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "it works")
+	if left, err := os.ReadDir(filepath.Join(deep, "vms")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v (%v)", left, err)
+	}
+	h.assertClean()
+}

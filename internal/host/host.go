@@ -28,9 +28,6 @@ type State struct {
 	id  string
 }
 
-// maxSocketPath is the room for a Unix socket's path on macOS, sizeof(sockaddr_un.sun_path) less the final zero byte.
-const maxSocketPath = 103
-
 // ErrStateDir marks a state directory that cannot be used.
 var ErrStateDir = errors.New("state directory cannot be used")
 
@@ -41,10 +38,6 @@ func Open(dir string) (*State, error) {
 	}
 	dir = filepath.Clean(dir)
 	s := &State{dir: dir, id: stateID(dir)}
-	if longest := len(s.socketPath(s.NewName("123456789012"))); longest > maxSocketPath {
-		return nil, fmt.Errorf("%w: %q is too long by %d bytes: Unix sockets inside it may have paths of at most %d bytes",
-			ErrStateDir, dir, longest-maxSocketPath, maxSocketPath)
-	}
 	for _, d := range []string{dir, s.vmsDir(), s.slotsDir(), s.queueDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrStateDir, err)
@@ -79,8 +72,6 @@ func (s *State) Dir() string { return s.dir }
 func (s *State) vmsDir() string   { return filepath.Join(s.dir, "vms") }
 func (s *State) slotsDir() string { return filepath.Join(s.dir, "slots") }
 func (s *State) queueDir() string { return filepath.Join(s.dir, "queue") }
-
-func (s *State) socketPath(name string) string { return filepath.Join(s.vmsDir(), name, "sock") }
 
 // stateID is derived from the user and the path, not stored, so that a state directory that was wiped still knows the VMs that
 // it made.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func open(t *testing.T) *State {
@@ -21,13 +22,50 @@ func open(t *testing.T) *State {
 }
 
 func TestOpenRefusesWhatCannotWork(t *testing.T) {
-	for name, dir := range map[string]string{
-		"relative": "state",
-		"too long": "/" + strings.Repeat("x", 120),
-	} {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, dir := range map[string]string{"relative": "state", "a file": file} {
 		if _, err := Open(dir); !errors.Is(err, ErrStateDir) {
 			t.Errorf("%s: err = %v, want ErrStateDir", name, err)
 		}
+	}
+}
+
+// TestSocketsInDeepDirectories has a state directory whose sockets have longer paths than the kernel takes.
+func TestSocketsInDeepDirectories(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), strings.Repeat("deep/", 30)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := s.NewName("1")
+	e, err := s.Create(Record{VM: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := s.Listen(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := s.Dial(t.Context(), name, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	listener.Close()
+	if err := e.Remove(); err != nil {
+		t.Error(err)
+	}
+	if after, err := os.Getwd(); err != nil || after != before {
+		t.Errorf("the process is in %s now (%v), and was in %s", after, err, before)
+	}
+	if _, err := s.Dial(t.Context(), name, time.Minute); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a socket that is gone: %v", err)
 	}
 }
 

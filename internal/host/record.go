@@ -176,9 +176,6 @@ func livingProcess(pid string) bool {
 // EntryDir is the directory of a VM's record, socket and logs.
 func (s *State) EntryDir(name string) string { return filepath.Join(s.vmsDir(), name) }
 
-// Socket is the path of the socket of a VM's keeper.
-func (s *State) Socket(name string) string { return s.socketPath(name) }
-
 // RunLog is the path of the file that has the output of a VM's `tart run`.
 func (s *State) RunLog(name string) string { return filepath.Join(s.EntryDir(name), "tart-run.log") }
 

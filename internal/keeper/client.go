@@ -139,14 +139,14 @@ func (s *Started) abandon() {
 var ErrNoKeeper = errors.New("the VM has no living keeper")
 
 func dial(ctx context.Context, state *host.State, vm string) (*net.UnixConn, error) {
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", state.Socket(vm))
+	conn, err := state.Dial(ctx, vm, 5*time.Second)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w (%w)", ErrNoKeeper, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reach the VM's keeper: %w", err)
 	}
-	return conn.(*net.UnixConn), nil
+	return conn, nil
 }
 
 // Script is a script to be run in a guest.

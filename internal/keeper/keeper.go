@@ -108,13 +108,12 @@ func (k *Keeper) live(in *receiver) error {
 	}
 	var listener *net.UnixListener
 	if err == nil {
-		listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: k.state.Socket(k.p.VM), Net: "unix"})
+		listener, err = k.state.Listen(k.p.VM)
 	}
 	if err != nil {
 		k.tell(Event{Failed: packFailure(fmt.Errorf("start keeper: %w", err))})
 		return errors.Join(err, k.destroy())
 	}
-	listener.SetUnlinkOnClose(false) // the socket goes with the record, whose name is not reused
 	if owner, ok := proc.Common(k.p.PrepareAncestors, k.p.ConfigAncestors); ok {
 		k.owner = &owner
 	}
