@@ -12,9 +12,9 @@ import (
 
 // TestVMDies lets the VM end in the middle of a script, in every way there is. The script is not to blame, the cause is named, and every stage
 // behind it fails at once.
-func TestVMDies(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestVMDies(t *testing.T) { overTransports(t, testVMDies) }
+
+func testVMDies(t *testing.T, h *mac) {
 	for how, cause := range map[string]string{
 		"kill": "SIGKILL", "poweroff": "guest has stopped the virtual machine", "crash": "guest has stopped the virtual machine due to error",
 		"disconnect": "network attachment",
@@ -36,8 +36,10 @@ func TestVMDies(t *testing.T) {
 
 // TestEverythingBeforeTheEndIsLogged reads what a script wrote just before its VM died.
 func TestEverythingBeforeTheEndIsLogged(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+	overTransports(t, testEverythingBeforeTheEndIsLogged)
+}
+
+func testEverythingBeforeTheEndIsLogged(t *testing.T, h *mac) {
 	r := h.run(job("seq 1 100000; echo complete; sleep 300"), when("build_script", "\ncomplete\n", func(_ *trial.Trial, _ trial.Process) { h.sim("kill", h.theVM()) }))
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
 	if n := strings.Count(string(r.Stage("build_script").Stdout), "\n100000\n"); n != 1 {
@@ -47,9 +49,9 @@ func TestEverythingBeforeTheEndIsLogged(t *testing.T) {
 }
 
 // TestKeeperKilled takes the keeper away, and leaves `tart run` behind.
-func TestKeeperKilled(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestKeeperKilled(t *testing.T) { overTransports(t, testKeeperKilled) }
+
+func testKeeperKilled(t *testing.T, h *mac) {
 	j := job("echo started; sleep 300")
 	j.AfterScript = []string{"echo never"}
 	r := h.run(j, when("build_script", "started\n", func(_ *trial.Trial, _ trial.Process) { h.killKeeper() }))

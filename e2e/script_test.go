@@ -12,9 +12,9 @@ import (
 	"gitlab-runner-tart-driver/internal/trial"
 )
 
-func TestSuccess(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestSuccess(t *testing.T) { overTransports(t, testSuccess) }
+
+func testSuccess(t *testing.T, h *mac) {
 	j := job(`echo "hello from $(whoami) in $CI_JOB_NAME"`, "echo to stderr >&2", `echo "umask $(umask | tail -c 4)"`)
 	j.AfterScript = []string{`echo "after: $CI_JOB_STATUS"`}
 	r := h.run(j)
@@ -33,11 +33,11 @@ func TestSuccess(t *testing.T) {
 	h.assertClean()
 }
 
-func TestExitCodes(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestExitCodes(t *testing.T) { overTransports(t, testExitCodes) }
+
+func testExitCodes(t *testing.T, h *mac) {
 	for script, code := range map[string]int{
-		"exit 1": 1, "exit 2": 2, "exit 3": 3, "exit 42": 42, "exit 125": 125, "exit 127": 127, "exit 137": 137, "exit 255": 255, "false": 1,
+		"exit 1": 1, "exit 2": 2, "exit 3": 3, "exit 42": 42, "exit 93": 93, "exit 94": 94, "exit 96": 96, "exit 125": 125, "exit 127": 127, "exit 137": 137, "exit 255": 255, "false": 1,
 		"no-such-command": 127, "kill -KILL $$": 137, "kill -TERM $$": 1, "kill -ALRM $$": 142, "kill -SEGV $$": 139,
 	} {
 		r := h.run(job(script))
@@ -50,8 +50,10 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestExitCodeIsNotTheOneOfAnEarlierStage(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+	overTransports(t, testExitCodeIsNotTheOneOfAnEarlierStage)
+}
+
+func testExitCodeIsNotTheOneOfAnEarlierStage(t *testing.T, h *mac) {
 	j := job("exit 42")
 	j.AfterScript = []string{"exit 7"}
 	r := h.run(j)
@@ -62,9 +64,9 @@ func TestExitCodeIsNotTheOneOfAnEarlierStage(t *testing.T) {
 	h.assertClean()
 }
 
-func TestLargeOutputByteForByte(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestLargeOutputByteForByte(t *testing.T) { overTransports(t, testLargeOutputByteForByte) }
+
+func testLargeOutputByteForByte(t *testing.T, h *mac) {
 	const last = 13_000_000 // seq prints a little more than 100 MB
 	r := h.run(job(fmt.Sprintf("seq 1 %d; seq 1 1000000 >&2", last)))
 	want(t, r, trial.Success, "", 0)
@@ -85,9 +87,9 @@ func TestLargeOutputByteForByte(t *testing.T) {
 	h.assertClean()
 }
 
-func TestBinaryOutput(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestBinaryOutput(t *testing.T) { overTransports(t, testBinaryOutput) }
+
+func testBinaryOutput(t *testing.T, h *mac) {
 	r := h.run(job("head -c 3000000 /dev/urandom > /tmp/bytes", "echo BEGIN; cat /tmp/bytes; echo; echo END", "sha256sum /tmp/bytes >&2"))
 	want(t, r, trial.Success, "", 0)
 	s := r.Stage("build_script")
@@ -100,9 +102,9 @@ func TestBinaryOutput(t *testing.T) {
 	h.assertClean()
 }
 
-func TestStdinIsEmpty(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestStdinIsEmpty(t *testing.T) { overTransports(t, testStdinIsEmpty) }
+
+func testStdinIsEmpty(t *testing.T, h *mac) {
 	r := h.run(job("wc -c", "cat; read -r x || echo nothing to read", "echo still here"))
 	want(t, r, trial.Success, "", 0)
 	says(t, r, "nothing to read", "still here")
@@ -111,9 +113,9 @@ func TestStdinIsEmpty(t *testing.T) {
 
 // TestBackgroundProcess leaves a process behind that holds stdout and stderr: neither the stage nor the job waits for it, and nothing that
 // the script itself wrote is lost.
-func TestBackgroundProcess(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestBackgroundProcess(t *testing.T) { overTransports(t, testBackgroundProcess) }
+
+func testBackgroundProcess(t *testing.T, h *mac) {
 	j := job("sleep 300 & echo started", "seq 1 200000", "exit 5")
 	j.AfterScript = []string{"pgrep -x sleep && echo it still runs"}
 	r := h.run(j)
@@ -187,9 +189,9 @@ func TestSecretsStayInside(t *testing.T) {
 
 // TestScriptOnSIGTERM is what GitLab Runner does when a job's script is to end: its stage's process group gets SIGTERM. Keeper and VM are
 // not in it.
-func TestScriptOnSIGTERM(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestScriptOnSIGTERM(t *testing.T) { overTransports(t, testScriptOnSIGTERM) }
+
+func testScriptOnSIGTERM(t *testing.T, h *mac) {
 	r := h.run(job("echo started; sleep 300"), when("build_script", "started\n", func(_ *trial.Trial, p trial.Process) {
 		killGroup(t, p.PID, syscall.SIGTERM)
 	}))

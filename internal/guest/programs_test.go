@@ -51,7 +51,7 @@ func (s *started) status(t *testing.T, err error) Status {
 func runScript(t *testing.T, shell, script string) (s *started, dir string, status Status) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "d")
-	s = sh(t, runProgram, script, dir, shell, strconv.Itoa(len(script)))
+	s = sh(t, sshPrologue+runProgram, script, dir, shell, strconv.Itoa(len(script)))
 	return s, dir, s.status(t, s.Run())
 }
 
@@ -115,7 +115,7 @@ func TestRunProgramLeavesTheUmaskAlone(t *testing.T) {
 	if err := direct.Run(); err != nil {
 		t.Fatal(err)
 	}
-	s := sh(t, set+runProgram, show, filepath.Join(t.TempDir(), "d"), "/bin/sh", strconv.Itoa(len(show)))
+	s := sh(t, set+sshPrologue+runProgram, show, filepath.Join(t.TempDir(), "d"), "/bin/sh", strconv.Itoa(len(show)))
 	if status := s.status(t, s.Run()); status.Code != 0 || s.out.String() != direct.out.String() {
 		t.Errorf("got %+v, umask %q, want %q", status, s.out.String(), direct.out.String())
 	}
@@ -134,7 +134,7 @@ func TestWhatFailsBeforeTheScriptIsNoExitStatus(t *testing.T) {
 		{"directory is there", taken, len(script)},
 		{"directory cannot be made", filepath.Join(t.TempDir(), "no", "d"), len(script)},
 	} {
-		s := sh(t, runProgram, script, c.dir, "/bin/sh", strconv.Itoa(c.size))
+		s := sh(t, sshPrologue+runProgram, script, c.dir, "/bin/sh", strconv.Itoa(c.size))
 		if status := s.status(t, s.Run()); status.Signal != "ALRM" {
 			t.Errorf("%s: got %+v, want SIGALRM", c.name, status)
 		}
@@ -156,7 +156,7 @@ func TestAScriptThatWasEndedBeforeItBeganDoesNotRun(t *testing.T) {
 	}
 	marker := filepath.Join(t.TempDir(), "ran")
 	script := "echo > '" + marker + "'\n"
-	run := sh(t, runProgram, script, dir, "/bin/sh", strconv.Itoa(len(script)))
+	run := sh(t, sshPrologue+runProgram, script, dir, "/bin/sh", strconv.Itoa(len(script)))
 	if status := run.status(t, run.Run()); status.Signal != "ALRM" {
 		t.Errorf("run: got %+v, want SIGALRM", status)
 	}
@@ -167,7 +167,7 @@ func TestAScriptThatWasEndedBeforeItBeganDoesNotRun(t *testing.T) {
 func running(t *testing.T, script string) (dir string, processes []proc.ID, ended <-chan Status) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "d")
-	s := sh(t, runProgram, script, dir, "/bin/sh", strconv.Itoa(len(script)))
+	s := sh(t, sshPrologue+runProgram, script, dir, "/bin/sh", strconv.Itoa(len(script)))
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -18,12 +18,12 @@ import (
 // runProgram receives a script on its stdin, whole, before it starts it, for a shell that reads its program from a pipe reads it
 // byte by byte and shares it with the script's own commands. It leaves its process group's number where endProgram finds it.
 // The directory is the agreement between the two: whoever makes it first decides whether the script runs at all. What fails
-// before the script starts ends in SIGALRM, so that no exit status of a script can be mistaken for it.
+// before the script starts ends in `no`, which the transport defines, so that no exit status of a script can be mistaken for it.
 //
 //	$1 directory  $2 shell  $3 length of the script in bytes
-const runProgram = `d=$1; mkdir -m 700 "$d" || { kill -ALRM $$; exit 1; }; ` +
+const runProgram = `d=$1; mkdir -m 700 "$d" || no; ` +
 	`if [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
-	`echo $g > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; kill -ALRM $$; exit 1; }; ` +
+	`echo $g > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; no; }; ` +
 	`"$2" -l "$d/script" < /dev/null; s=$?; rm -rf "$d"; exit $s`
 
 // endProgram ends a script that runProgram runs: SIGTERM to its process group, and SIGKILL to what is left after a while.
@@ -69,10 +69,50 @@ type Info struct {
 	Unwritable []string
 }
 
-// Survey asks the guest what it is. It succeeds only when the guest runs commands.
+// Guest is a guest that can be reached, by whatever transport.
+type Guest interface {
+	// Survey asks the guest what it is, finds a shell, and makes directories. It succeeds only when the guest runs commands.
+	Survey(ctx context.Context, shell string, dirs ...string) (Info, error)
+	// RunScript runs a script of size bytes with a login shell. When ctx ends, the script's process group is ended before RunScript
+	// returns ErrEnded, so that the next script finds a quiet guest.
+	RunScript(ctx context.Context, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error)
+	// Lost is closed when the guest can't be reached any more; Cause then says why, and is nil before.
+	Lost() <-chan struct{}
+	Cause() error
+	// Close ends the connection and everything that waits on it.
+	Close()
+}
+
+// programs is how a transport runs one of the programs above.
+type programs interface {
+	run(ctx context.Context, program string, args []string, streams Streams) (Status, error)
+}
+
+// Survey implements Guest.
 func (s *SSH) Survey(ctx context.Context, shell string, dirs ...string) (Info, error) {
+	return surveyIn(ctx, s, shell, dirs...)
+}
+
+// RunScript implements Guest.
+func (s *SSH) RunScript(ctx context.Context, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
+	return scriptIn(ctx, s, shell, script, size, stdout, stderr)
+}
+
+// sshPrologue defines how a program ends that could not begin: by a signal of its own, which the server tells from an exit status.
+const sshPrologue = `no() { kill -ALRM $$; exit 1; }; `
+
+// run hands a program to whatever login shell the user has.
+func (s *SSH) run(ctx context.Context, program string, args []string, streams Streams) (Status, error) {
+	status, err := s.Exec(ctx, commandLine(sshPrologue+program, args...), streams)
+	if err == nil && status.Signal == "ALRM" {
+		err = ErrNotStarted
+	}
+	return status, err
+}
+
+func surveyIn(ctx context.Context, in programs, shell string, dirs ...string) (Info, error) {
 	var out, errs strings.Builder
-	status, err := s.Exec(ctx, commandLine(surveyProgram, append([]string{shell}, dirs...)...), Streams{Stdout: &out, Stderr: &errs})
+	status, err := in.run(ctx, surveyProgram, append([]string{shell}, dirs...), Streams{Stdout: &out, Stderr: &errs})
 	if err != nil {
 		return Info{}, err
 	}
@@ -118,32 +158,18 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-// RunScript runs a script of size bytes with a login shell. When ctx ends, the script's process group is ended before RunScript
-// returns ErrEnded, so that the next script finds a quiet guest.
-func (s *SSH) RunScript(ctx context.Context, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
+func scriptIn(ctx context.Context, in programs, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
 	dir := scriptDir()
-	line := commandLine(runProgram, dir, shell, strconv.FormatInt(size, 10))
-	status, err := s.Exec(ctx, line, Streams{Stdin: script, Stdout: stdout, Stderr: stderr})
-	switch {
-	case ctx.Err() != nil || errors.Is(err, errOutput):
-		if endErr := s.end(dir); endErr != nil {
-			return Status{}, fmt.Errorf("%w, but perhaps not all of it: %w", ErrEnded, endErr)
-		}
-		return Status{}, fmt.Errorf("%w: %w", ErrEnded, orEOF(err))
-	case err != nil:
-		return Status{}, err
-	case status.Signal == "ALRM":
-		return Status{}, ErrNotStarted
+	status, err := in.run(ctx, runProgram, []string{dir, shell, strconv.FormatInt(size, 10)}, Streams{Stdin: script, Stdout: stdout, Stderr: stderr})
+	if ctx.Err() == nil && !errors.Is(err, errOutput) {
+		return status, err
 	}
-	return status, nil
-}
-
-// end ends the script that has dir.
-func (s *SSH) end(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*termGrace)
+	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*termGrace)
 	defer cancel()
-	_, err := s.Exec(ctx, commandLine(endProgram, dir, strconv.Itoa(int(termGrace/(100*time.Millisecond)))), Streams{})
-	return err
+	if _, endErr := in.run(ectx, endProgram, []string{dir, strconv.Itoa(int(termGrace / (100 * time.Millisecond)))}, Streams{}); endErr != nil {
+		return Status{}, fmt.Errorf("%w, but perhaps not all of it: %w", ErrEnded, endErr)
+	}
+	return Status{}, fmt.Errorf("%w: %w", ErrEnded, orEOF(err))
 }
 
 // scriptDir is a new name that nobody in the guest can foresee.

@@ -36,7 +36,7 @@ func (k *Keeper) lookUpAddress(ctx context.Context) <-chan answer {
 	go func() {
 		first := k.firstAddress(ctx, hand)
 		for hand(answer{addr: first}); pause(ctx, askAgain) == nil; {
-			if addr, err := k.tart.IP(ctx, k.p.VM, 0, ""); err == nil {
+			if addr, err := k.tart.IP(ctx, k.p.VM, 0, k.p.Resolver); err == nil {
 				hand(answer{addr: addr})
 			}
 		}
@@ -52,7 +52,7 @@ func (k *Keeper) firstAddress(ctx context.Context, hand func(answer)) netip.Addr
 	for i := range askers {
 		go func() {
 			for wait := time.Duration(i) * askStagger; pause(ctx, wait) == nil; wait = time.Second {
-				addr, err := k.tart.IP(ctx, k.p.VM, askWait, "")
+				addr, err := k.tart.IP(ctx, k.p.VM, askWait, k.p.Resolver)
 				if err == nil {
 					found <- addr
 					return

@@ -204,7 +204,7 @@ func (k *Keeper) watchRun(run *tart.Run) {
 	_ = pause(k.condemned, lastBytes)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.guest.ssh.Close()
+	k.guest.guest.Close()
 }
 
 func reasonText(e *tart.Error) string {
@@ -251,7 +251,7 @@ func (k *Keeper) destroy() error {
 	run, l := k.run, k.guest
 	k.mu.Unlock()
 	if l != nil {
-		l.ssh.Close()
+		l.guest.Close()
 	}
 	if run != nil {
 		run.PowerOff(powerOffLimit)

@@ -47,18 +47,15 @@ func (k *Keeper) climbOnce(ctx context.Context) (guest.Info, error) {
 		}
 	}()
 	k.step(&began, "VM started")
-	l, err := k.reach(ctx, &link{}, func(r rung, l *link) { k.step(&began, rungs[r].done(k, l)) })
+	l, info, err := k.contact(ctx, &began)
 	if err != nil {
 		return guest.Info{}, err
 	}
 	k.mu.Lock()
 	k.guest = l
 	k.mu.Unlock()
-	info, err := k.survey(ctx, l)
-	if err == nil {
-		k.step(&began, fmt.Sprintf("guest is %s %s on %s, scripts run with %s", info.OS, info.Version, info.Arch, info.Shell))
-	}
-	return info, err
+	k.step(&began, fmt.Sprintf("guest is %s %s on %s, scripts run with %s", info.OS, info.Version, info.Arch, info.Shell))
+	return info, nil
 }
 
 // step tells prepare of a step that has just been finished.
@@ -97,11 +94,11 @@ func (k *Keeper) startFailure(run *tart.Run) error {
 }
 
 // survey is the last rung: the guest runs commands.
-func (k *Keeper) survey(ctx context.Context, l *link) (guest.Info, error) {
+func (k *Keeper) survey(ctx context.Context, g guest.Guest) (guest.Info, error) {
 	limit := k.p.Timeout
 	sctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
 	defer cancel()
-	info, err := l.ssh.Survey(sctx, k.p.Shell, k.p.Dirs...)
+	info, err := g.Survey(sctx, k.p.Shell, k.p.Dirs...)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -109,12 +106,17 @@ func (k *Keeper) survey(ctx context.Context, l *link) (guest.Info, error) {
 		return guest.Info{}, asFailure(fmt.Errorf("run a first command in the VM: %w", err),
 			"the login works, but no command; look at the user's shell and its startup files in the image")
 	}
-	if len(info.Unwritable) > 0 {
-		return guest.Info{}, job.Mistake(
-			fmt.Errorf("user %q of the VM can neither write to %s nor make it with sudo", info.User, strings.Join(info.Unwritable, " and ")),
-			"let the image's user use sudo without a password, or choose other directories with --guest-builds-dir and --guest-cache-dir")
+	return info, k.usable(info)
+}
+
+// usable refuses a guest that no job could work in.
+func (k *Keeper) usable(info guest.Info) error {
+	if len(info.Unwritable) == 0 {
+		return nil
 	}
-	return info, nil
+	return job.Mistake(
+		fmt.Errorf("user %q of the VM can neither write to %s nor make it with sudo", info.User, strings.Join(info.Unwritable, " and ")),
+		"let the image's user use sudo without a password, or choose other directories with --guest-builds-dir and --guest-cache-dir")
 }
 
 // asFailure keeps a failure as it is, and takes anything else for the infrastructure's.

@@ -36,6 +36,11 @@ type Params struct {
 	Tart string          `json:"tart"`
 	Run  tart.RunOptions `json:"run"`
 
+	// Transport is ssh, agent or auto.
+	Transport string `json:"transport"`
+	// Resolver is how tart finds the address; empty for tart's default.
+	Resolver string `json:"resolver,omitempty"`
+
 	Login guest.Login `json:"login"`
 	// LoginOrigin says where user name and password came from, for the message about a refused login.
 	LoginOrigin string `json:"login_origin"`

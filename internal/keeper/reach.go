@@ -15,11 +15,12 @@ import (
 	"gitlab-runner-tart-driver/internal/job"
 )
 
-// link is a way to the guest: its address, and the connection.
+// link is a way to the guest.
 type link struct {
+	guest guest.Guest
+	// addr is the guest's address; not known where it is reached by its agent.
 	addr netip.Addr
-	ssh  *guest.SSH
-	// hostKey is the one of the first contact, which every later connection must prove.
+	// hostKey is the one of the first contact, which every later connection must prove; nil where there is none.
 	hostKey ssh.PublicKey
 }
 
@@ -143,7 +144,7 @@ func (k *Keeper) attempt(ctx context.Context, l *link, addresses <-chan answer, 
 	if err != nil {
 		return nil, err
 	}
-	return &link{addr: l.addr, ssh: s, hostKey: s.HostKey()}, nil
+	return &link{guest: s, addr: l.addr, hostKey: s.HostKey()}, nil
 }
 
 // updateAddress waits for the first address. Later it takes a new one if there is one, for the first may have been the lease of an
@@ -177,7 +178,7 @@ func (k *Keeper) stuck(at rung, l *link, last error) error {
 		// https://tart.run/faq/#connecting-to-a-vm-over-ssh-fails-with-no-route-to-host
 		hint = "macOS 15 and later keep programs without the Local Network permission from reaching VMs; on the host, " +
 			"`sudo defaults write com.apple.network.local-network AllowedEthernetLocalNetworkAddresses -array 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16`, " +
-			"the same for AllowedWiFiLocalNetworkAddresses, and a reboot mend it"
+			"the same for AllowedWiFiLocalNetworkAddresses, and a reboot mend it; or reach the VM without the network, with --transport agent"
 	}
 	err := fmt.Errorf("%s within %s", r.waiting, k.p.Timeout)
 	if l.addr.IsValid() {

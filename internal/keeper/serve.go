@@ -103,7 +103,7 @@ func (k *Keeper) exec(conn *net.UnixConn, in *receiver, shell string) (guest.Sta
 	if err != nil {
 		return guest.Status{}, k.explain(ctx, err)
 	}
-	status, err := link.ssh.RunScript(ctx, shell, script, st.Size(), stdout, stderr)
+	status, err := link.guest.RunScript(ctx, shell, script, st.Size(), stdout, stderr)
 	if err != nil {
 		return guest.Status{}, k.explain(ctx, err)
 	}
@@ -118,7 +118,7 @@ func (k *Keeper) shell(ctx context.Context, l *link, wanted string) (string, err
 	if found, ok := k.shells.Load(wanted); ok {
 		return found.(string), nil
 	}
-	info, err := l.ssh.Survey(ctx, wanted)
+	info, err := l.guest.Survey(ctx, wanted)
 	if err != nil {
 		return "", err
 	}
@@ -164,10 +164,10 @@ func (k *Keeper) link(ctx context.Context) (*link, error) {
 	if l == nil {
 		return nil, job.Infrastructure(errors.New("the VM is not ready yet"), "")
 	}
-	if l.ssh.Cause() == nil {
+	if l.guest.Cause() == nil {
 		return l, nil
 	}
-	k.log.Printf("connecting again: %v", l.ssh.Cause())
+	k.log.Printf("connecting again: %v", l.guest.Cause())
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {

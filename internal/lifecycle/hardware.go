@@ -9,6 +9,7 @@ import (
 
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/settings"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -45,6 +46,19 @@ func (p *preparation) setHardware(ctx context.Context, client *tart.Client, name
 	}
 	p.step(began, "hardware: %s", describe(opt))
 	return nil
+}
+
+// resolverOf is how tart finds the VM's address; empty for tart's own way, the DHCP leases of shared networking, which bridged VMs have
+// none of. https://tart.run/faq/
+func resolverOf(s *settings.Settings) string {
+	switch {
+	case s.IPResolver != "auto":
+		return s.IPResolver
+	case s.Bridged != "":
+		return "arp"
+	default:
+		return ""
+	}
 }
 
 // share is one VM's part of the host, in CPUs and MB, when n VMs run at once. The host keeps an eighth of its memory, at least 2 GB,

@@ -60,6 +60,7 @@ type Settings struct {
 	Timeout       time.Duration
 
 	// The guest.
+	Transport          string
 	SSHUsername        string
 	SSHPassword        string
 	SSHPort            int

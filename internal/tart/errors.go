@@ -44,6 +44,8 @@ const (
 	KindNoAddress
 	// KindResources: CPU or memory below the image's minimum.
 	KindResources
+	// KindNoAgent: the guest agent does not answer (yet).
+	KindNoAgent
 	// KindRace: tart's own garbage collection got in the way; once more will do.
 	KindRace
 )
@@ -96,6 +98,7 @@ var texts = []struct {
 	{KindNoSuchVM, regexp.MustCompile(`the specified VM ".*" does not exist`)},
 	{KindNotRunning, regexp.MustCompile(`VM ".*" is not running`)},
 	{KindRunning, regexp.MustCompile(`VM ".*" is already running|VM ".*" is running|already locked`)},
+	{KindNoAgent, regexp.MustCompile(`using its control socket`)},
 	{KindNoAddress, regexp.MustCompile(`no IP address found`)},
 	{KindAuth, regexp.MustCompile(`AuthFailed|code: 40[13]\b|invalid credentials`)},
 	{KindImageNotFound, regexp.MustCompile(`code: 404\b|NAME_UNKNOWN|MANIFEST_UNKNOWN`)},
