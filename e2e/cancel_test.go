@@ -64,7 +64,7 @@ func TestCancelInPrepare(t *testing.T) {
 
 // prepareLines are texts of prepare's log, one for each step that a prepare goes through, in order; the last one before it has handed
 // its VM over.
-var prepareLines = []string{"image base", "place 1 of", "cloned", "hardware: ", "VM started", "address is", "port 22 answers", "SSH server answers",
+var prepareLines = []string{"image base", "place 1 of", "cloned", "hardware: ", "VM started", "address is", "  port ", "SSH server answers",
 	"logged in as", "guest is"}
 
 // TestPrepareKilledAtEveryStep kills prepare with SIGKILL, which it can't catch, at every step. GitLab Runner calls cleanup and tries again.

@@ -50,6 +50,9 @@ func newMac(t *testing.T, flags ...string) *mac {
 	if port := h.sshPort(); port != "22" {
 		h.flags = append(h.flags, "--ssh-port", port)
 	}
+	if os.Getuid() != 0 { // then a guest has no /opt of its own
+		h.flags = append(h.flags, "--guest-builds-dir", "/tmp/builds", "--guest-cache-dir", "/tmp/cache")
+	}
 	return h
 }
 
@@ -357,4 +360,12 @@ func (h *mac) commandLines() string {
 func (h *mac) runnerDir() string {
 	h.t.Helper()
 	return filepath.Dir(built.runner)
+}
+
+// guestCache is the cache directory in guests.
+func (h *mac) guestCache() string {
+	if os.Getuid() != 0 {
+		return "/tmp/cache"
+	}
+	return "/opt/cache"
 }

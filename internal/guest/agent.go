@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -110,6 +111,10 @@ func (a *Agent) run(ctx context.Context, program string, args []string, streams 
 		case <-cctx.Done():
 		}
 	}()
+	// Output goes through this process: a client that had the job log's descriptors itself would keep GitLab Runner waiting for them if it
+	// outlived us.
+	stdout, stderr := &passedOn{w: streams.Stdout}, &passedOn{w: streams.Stderr}
+	streams.Stdout, streams.Stderr = stdout, stderr
 	ended := make(chan outcome, 1)
 	go func() {
 		code, err := a.exec(cctx, argv, streams)
@@ -129,7 +134,27 @@ func (a *Agent) run(ctx context.Context, program string, args []string, streams 
 	if cause := context.Cause(cctx); cause != nil {
 		return Status{}, cause
 	}
+	if stdout.broken.Load() || stderr.broken.Load() {
+		return Status{}, fmt.Errorf("%w: the job log's reader is gone", errOutput)
+	}
 	return a.status(ctx, out, file)
+}
+
+// passedOn hands output on, and notes when that fails.
+type passedOn struct {
+	w      io.Writer
+	broken atomic.Bool
+}
+
+func (p *passedOn) Write(b []byte) (int, error) {
+	if p.w == nil {
+		return len(b), nil
+	}
+	n, err := p.w.Write(b)
+	if err != nil {
+		p.broken.Store(true)
+	}
+	return n, err
 }
 
 // status makes the program's exit status of the client's exit code.
@@ -151,8 +176,6 @@ func (a *Agent) status(ctx context.Context, out outcome, file string) (Status, e
 		return Status{}, fmt.Errorf("%w: the exit status cannot be written down; is the VM's disk full?", ErrNoStatus)
 	case out.code > 128 && out.code < 160: // the program itself was ended by a signal, with its whole group
 		return Status{Code: out.code}, nil
-	case out.code < 0:
-		return Status{}, fmt.Errorf("%w: `tart exec` was ended by a signal", errOutput) // SIGPIPE: the job log's reader is gone
 	default:
 		return Status{}, fmt.Errorf("%w: the guest agent's stream ended early (tart exec: exit code %d)", ErrLost, out.code)
 	}

@@ -1,16 +1,14 @@
 package tart
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
-	"os"
 	"os/exec"
 	"slices"
 )
 
-// ExecStreams are the standard streams of a command in a guest. An *os.File is given to tart as it is, so that output takes no extra hop.
+// ExecStreams are the standard streams of a command in a guest.
 type ExecStreams struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -28,12 +26,8 @@ func (c *Client) Exec(ctx context.Context, name string, argv []string, streams E
 	cmd := exec.CommandContext(ctx, c.path, append(append(args, name), argv...)...)
 	cmd.Env = slices.Clip(c.env)
 	cmd.Stdin, cmd.Stdout = streams.Stdin, streams.Stdout
-	// Where stderr is the job log's own, tart's messages go there as well; elsewhere they are read.
-	var said bytes.Buffer
-	cmd.Stderr = streams.Stderr
-	if _, direct := streams.Stderr.(*os.File); !direct {
-		cmd.Stderr = io.MultiWriter(&said, orDiscard(streams.Stderr))
-	}
+	said := &tail{} // tart's own messages are among what the command writes
+	cmd.Stderr = io.MultiWriter(said, orDiscard(streams.Stderr))
 	cmd.WaitDelay = killDelay
 	err = cmd.Run()
 	if cause := context.Cause(ctx); cause != nil && err != nil {
@@ -43,11 +37,23 @@ func (c *Client) Exec(ctx context.Context, name string, argv []string, streams E
 		return -1, &Error{Kind: KindCannotRun, Command: "exec", ExitCode: -1, Err: err}
 	}
 	code := cmd.ProcessState.ExitCode()
-	done := call{args: []string{"exec"}, stderr: said.Bytes(), exitCode: code}
+	done := call{args: []string{"exec"}, stderr: said.kept, exitCode: code}
 	if e := newError(done, err); code != 0 && slices.Contains([]Kind{KindNoAgent, KindNotRunning, KindNoSuchVM, KindUsage}, e.Kind) {
 		return code, e
 	}
 	return code, nil
+}
+
+// tail keeps the last bytes that are written to it.
+type tail struct{ kept []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	const most = 4 << 10
+	t.kept = append(t.kept, p...)
+	if extra := len(t.kept) - most; extra > 0 {
+		t.kept = append([]byte(nil), t.kept[extra:]...)
+	}
+	return len(p), nil
 }
 
 func orDiscard(w io.Writer) io.Writer {
