@@ -238,3 +238,14 @@ func TestStateDirectory(t *testing.T) {
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
 	says(t, r, "state directory cannot be used", "--state-dir")
 }
+
+// TestOlderTart has a tart that does not know the options which make a throw-away VM fast and private.
+func TestOlderTart(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	h.sim("config", "version=2.5.0")
+	r := h.run(job("echo it works"))
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "it works", "does not take all options")
+	h.assertClean()
+}

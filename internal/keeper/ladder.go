@@ -20,6 +20,11 @@ func (k *Keeper) climb(ctx context.Context) (guest.Info, error) {
 	began := time.Now()
 	for {
 		info, err := k.climbOnce(ctx)
+		if tart.KindOf(err) == tart.KindUsage && !k.p.Run.Plain && ctx.Err() == nil {
+			k.tell(Event{Note: fmt.Sprintf("this version of tart does not take all options (%v); starting the VM without those that can be spared", err)})
+			k.p.Run.Plain = true
+			continue
+		}
 		if tart.KindOf(err) != tart.KindVMLimit || time.Since(began) > k.p.LimitPatience || ctx.Err() != nil {
 			return info, err
 		}

@@ -31,6 +31,8 @@ type RunOptions struct {
 	// Disks and Dirs are in tart's own syntax.
 	Disks []string
 	Dirs  []string
+	// Plain leaves out what an older tart may not know: --no-audio, --no-clipboard and RootDiskOpts.
+	Plain bool
 	// Env is added to the environment.
 	Env []string
 	// LogPath gets everything that `tart run` prints; it is appended to.
@@ -39,8 +41,11 @@ type RunOptions struct {
 
 // args passes the options that a throw-away VM should have: no access to the host's microphone and clipboard.
 func (o RunOptions) args(name string) []string {
-	args := []string{"run", name, "--no-audio", "--no-clipboard"}
-	if o.RootDiskOpts != "" {
+	args := []string{"run", name}
+	if !o.Plain {
+		args = append(args, "--no-audio", "--no-clipboard")
+	}
+	if o.RootDiskOpts != "" && !o.Plain {
 		args = append(args, "--root-disk-opts="+o.RootDiskOpts)
 	}
 	if !o.Graphics {

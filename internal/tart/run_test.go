@@ -41,6 +41,7 @@ func TestRunArguments(t *testing.T) {
 	for want, opt := range map[string]RunOptions{
 		base + " --no-graphics":                     {},
 		base:                                        {Graphics: true},
+		"run vm --no-graphics":                      {Plain: true, RootDiskOpts: "sync=none"},
 		base + " --no-graphics --vnc":               {VNC: true},
 		base + " --no-graphics --net-softnet":       {Softnet: true},
 		base + " --no-graphics --vnc --net-softnet": {Softnet: true, VNC: true},
