@@ -149,8 +149,8 @@ func (p *preparation) guestDirs() (builds, cache string) {
 // can't change.
 func projectDir(j *job.Job) string {
 	server := "gitlab"
-	if u, err := url.Parse(j.RepoURL); err == nil && u.Host != "" {
-		server = u.Hostname()
+	if u, err := url.Parse(j.RepoURL); err == nil && strings.Trim(u.Hostname(), ".") != "" {
+		server = strings.TrimLeft(u.Hostname(), ".") // no name of a directory above, whoever made the URL
 	}
 	project := "project-" + strconv.FormatInt(j.ProjectID, 10)
 	return filepath.Join(unsafeInName.ReplaceAllString(server, "_"), project)
