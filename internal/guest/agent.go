@@ -185,29 +185,28 @@ func (a *Agent) status(ctx context.Context, out outcome, file string) (Status, e
 func (a *Agent) watch(ctx context.Context, file string, ended chan<- Status, giveUp context.CancelCauseFunc) {
 	tick := time.NewTicker(heartbeatInterval)
 	defer tick.Stop()
-	seen := false
+	seen, heard := false, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		bctx, cancel := context.WithTimeout(ctx, heartbeatLimit)
+		bctx, cancel := context.WithDeadline(ctx, heard.Add(heartbeatLimit))
 		status, ok, err := a.read(bctx, file)
-		mute := bctx.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
-		case mute:
+		case err == nil:
+			heard = time.Now()
+		case time.Since(heard) >= heartbeatLimit && ctx.Err() == nil: // whether it hangs, or its client gives up before
 			giveUp(fmt.Errorf("%w: the guest agent gave no answer for %s", ErrLost, heartbeatLimit))
 			return
-		case err != nil || !ok:
-			seen = false
-		case seen: // twice in a row: its last output had a whole interval to arrive
+		}
+		if ok && seen { // twice in a row: its last output had a whole interval to arrive
 			ended <- status
 			return
-		default:
-			seen = true
 		}
+		seen = ok
 	}
 }
 
