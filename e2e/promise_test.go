@@ -77,6 +77,15 @@ func TestPromises(t *testing.T) {
 		"install runner":           {root: true, image: "linux", flags: []string{"--install-gitlab-runner"}, script: []string{"gitlab-runner --version"}, says: []string{"GitLab Runner 19.0.0-fake installed (host)", "Version:      19.0.0-fake"}},
 		"install runner, variable": {root: true, image: "linux", variables: []string{"TART_EXECUTOR_INSTALL_GITLAB_RUNNER", "true"}, script: []string{"gitlab-runner --version"}, says: []string{"installed (host)"}},
 		"install runner, bash":     {root: true, image: "linux", variables: []string{"TART_EXECUTOR_INSTALL_GITLAB_RUNNER", "true", "TART_EXECUTOR_SHELL", "/bin/bash"}, script: []string{"gitlab-runner --version"}, says: []string{"installed (host)"}},
+		"VNC":                      {variables: []string{"TART_EXECUTOR_VNC_ENABLED", "yes"}, calls: []string{"--vnc"}},
+		"bridged, by a job":        {variables: []string{"TART_EXECUTOR_BRIDGED", "en0"}, refused: "unless it is named with --unlock"},
+		"disk":                     {flags: []string{"--disk", data + "/file:ro"}, calls: []string{"--disk=" + data + "/file:ro"}},
+		"always pull":              {image: "registry.test/macos/base", variables: []string{"TART_EXECUTOR_ALWAYS_PULL", "true"}, calls: []string{"pull registry.test/macos/base:latest"}, says: []string{"pulled, sha256:"}},
+		"never pull":               {image: "registry.test/macos/none", variables: []string{"TART_PULL_POLICY", "never"}, refused: "its pull policy is never"},
+		"excluded image":           {flags: []string{"-e", "^ba"}, refused: "(flag --exclude-image-expr)"},
+		"default image":            {flags: []string{"--default-image", "base"}, image: "-", says: []string{"image base: local VM"}},
+		"login":                    {flags: []string{"--default-ssh-user", "nobody"}, variables: []string{"TART_SSH_USERNAME", "admin", "TART_SSH_PASSWORD", "admin"}, says: []string{"logged in as admin"}},
+		"wrong port":               {flags: []string{"--timeout", "1"}, variables: []string{"TART_EXECUTOR_SSH_PORT", "0"}, refused: "from 1 to 65535"},
 		"Linux guest": {root: true, image: "linux", flags: []string{"--volume", data + ":/opt/data:ro", "--timezone", "Asia/Tokyo"}, script: []string{"cat /opt/data/file; date +%Z"},
 			says: []string{"guest is Linux", "from the host", "JST"}},
 	} {
@@ -92,7 +101,7 @@ func TestPromises(t *testing.T) {
 			}
 			j := job(script...)
 			if p.image != "" {
-				j.Image.Name = p.image
+				j.Image.Name = strings.TrimPrefix(p.image, "-") // "-" is a job that names none
 			}
 			j.Variables = variables(p.variables...)
 			r := h.run(j, func(o *trial.Options) {
