@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // localAgent is an agent whose guest is this machine. It keeps the group of this process for what it starts, unless own is set, as an agent
@@ -53,6 +54,7 @@ func (l *localAgent) exec(ctx context.Context, argv []string, streams Streams) (
 	cmd.Env = []string{"PATH=" + l.path, "HOME=" + l.t.TempDir(), "LC_ALL=C"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = streams.Stdin, streams.Stdout, streams.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: l.own}
+	cmd.WaitDelay = time.Millisecond // a client that ends does not wait for what still runs in its guest
 	err := cmd.Run()
 	if exitErr := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exitErr) {
 		return -1, err

@@ -53,9 +53,20 @@ func TestAMuteGuestIsLost(t *testing.T) {
 			<-ctx.Done()
 			return -1, ctx.Err()
 		})
+		began := time.Now() // of the test's own time
+		status, err := a.run(t.Context(), "true", nil, Streams{})
+		if took := time.Since(began); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), heartbeatLimit.String()) || took != heartbeatLimit {
+			t.Errorf("got %+v, %v after %s", status, err, took)
+		}
+	})
+}
+
+func TestAGuestWhoseClientGivesUpIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := scripted(func(context.Context, int, io.Writer) (int, error) { return 1, errors.New("no agent") })
 		began := time.Now()
 		status, err := a.run(t.Context(), "true", nil, Streams{})
-		if took := time.Since(began); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), heartbeatLimit.String()) || took != heartbeatInterval+heartbeatLimit {
+		if took := time.Since(began); !errors.Is(err, ErrLost) || took != heartbeatLimit {
 			t.Errorf("got %+v, %v after %s", status, err, took)
 		}
 	})
@@ -65,7 +76,7 @@ func TestASlowGuestIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _ := scripted(func(ctx context.Context, n int, out io.Writer) (int, error) {
 			select {
-			case <-time.After(heartbeatLimit - time.Second):
+			case <-time.After(heartbeatLimit - heartbeatInterval - time.Second):
 			case <-ctx.Done():
 				return -1, ctx.Err()
 			}

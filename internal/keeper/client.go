@@ -112,6 +112,7 @@ func (s *Started) Await(ctx context.Context, event func(Event)) (guest.Info, err
 
 // Commit lets go of the keeper: the VM is the job's now. Without it, the keeper destroys the VM when prepare ends.
 func (s *Started) Commit() error {
+	_ = s.conn.SetDeadline(time.Now().Add(commitLimit))
 	err := send(s.conn, Request{Version: ProtocolVersion, Op: opCommit})
 	if err == nil {
 		var r Reply
@@ -154,7 +155,13 @@ type Script struct {
 	File           *os.File
 	Shell          string
 	Stdout, Stderr *os.File
+	// Ancestors are the parents of the stage that asks, for a keeper that does not know yet which process outlives stages. Only another
+	// stage than prepare can tell.
+	Ancestors []proc.ID
 }
+
+// commitLimit is how long a keeper may take to confirm that it has taken over.
+const commitLimit = 10 * time.Second
 
 // Exec lets the keeper of a VM run a script, whose output goes straight from there to the given files. When ctx ends, the script is
 // ended and Exec returns after that. The exit code is 0 to 255.
@@ -164,7 +171,7 @@ func Exec(ctx context.Context, state *host.State, vm, jobKey string, script Scri
 		return 0, err
 	}
 	defer conn.Close()
-	req := Request{Version: ProtocolVersion, Op: opExec, JobKey: jobKey, Shell: script.Shell, Ancestors: proc.Ancestors(os.Getpid())}
+	req := Request{Version: ProtocolVersion, Op: opExec, JobKey: jobKey, Shell: script.Shell, Ancestors: script.Ancestors}
 	if err := send(conn, req, script.File, script.Stdout, script.Stderr); err != nil {
 		return 0, fmt.Errorf("ask the VM's keeper: %w", err)
 	}

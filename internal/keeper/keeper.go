@@ -174,6 +174,7 @@ func (k *Keeper) tell(e Event) {
 	if err := send(k.control, e); err != nil {
 		k.log.Printf("prepare does not listen: %v", err)
 	}
+	_ = k.control.SetWriteDeadline(time.Time{}) // setting up the guest may take long; the reply to prepare comes after it
 }
 
 // watchControl waits for prepare to take over or to end.

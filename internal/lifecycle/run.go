@@ -8,6 +8,7 @@ import (
 
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/keeper"
+	"gitlab-runner-tart-driver/internal/proc"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -30,7 +31,8 @@ func (s *Stage) Run(ctx context.Context, scriptPath string, stdout, stderr *os.F
 	if !s.Settings.IsDefault("shell") && !s.Settings.FromJob("shell") {
 		shell = s.Settings.Shell
 	}
-	code, err := keeper.Exec(ctx, s.State, rec.VM, rec.JobKey, keeper.Script{File: script, Shell: shell, Stdout: stdout, Stderr: stderr})
+	code, err := keeper.Exec(ctx, s.State, rec.VM, rec.JobKey, keeper.Script{File: script, Shell: shell, Stdout: stdout, Stderr: stderr,
+		Ancestors: proc.Ancestors(os.Getpid())})
 	switch {
 	case ctx.Err() != nil:
 		return job.Infrastructure(context.Cause(ctx), "")

@@ -49,7 +49,10 @@ func (id ID) Alive() bool {
 		return false
 	}
 	now, err := Of(id.PID)
-	return err == nil && now == id
+	if err != nil {
+		return !errors.Is(err, ErrGone) // that it can't be looked up for a moment is no sign of its end
+	}
+	return now == id
 }
 
 // SignalGroup sends sig to the process group that id leads, and does nothing when id is gone.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // lookup reads /proc/PID/stat, see proc_pid_stat(5). The command name in parentheses may hold anything, so fields are counted
@@ -18,8 +19,10 @@ func lookup(pid int) (info, error) {
 		return info{}, ErrGone
 	}
 	if err != nil {
-		// ESRCH: the process ended between open and read.
-		return info{}, fmt.Errorf("%w (%w)", ErrGone, err)
+		if errors.Is(err, syscall.ESRCH) { // it ended between open and read
+			return info{}, ErrGone
+		}
+		return info{}, err
 	}
 	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
 	const state, ppid, start = 0, 1, 19 // fields 3, 4 and 22 of the manual page

@@ -66,7 +66,7 @@ func imageSettings() []Setting {
 		{Name: "registry-password", Variables: []string{"TART_REGISTRY_PASSWORD"}, Takes: "PASSWORD", Stages: prepare, Secret: true,
 			Help: "password at the private registry; as a flag it can be seen by every user of the host: prefer the variable",
 			set:  text(func(s *Settings) *string { return &s.RegistryPassword }, "a password")},
-		{Name: "insecure-pull", Variables: []string{"TART_EXECUTOR_INSECURE_PULL"}, Default: "false", Stages: prepare,
+		{Name: "insecure-pull", Variables: []string{"TART_EXECUTOR_INSECURE_PULL"}, Default: "false", Closed: true, Stages: prepare,
 			Help: "speak plain HTTP to the registry",
 			set:  toggle(func(s *Settings) *bool { return &s.InsecurePull })},
 		{Name: "pull-concurrency", Variables: []string{"TART_EXECUTOR_PULL_CONCURRENCY"}, Default: "0", Takes: "N", Stages: prepare,
@@ -116,7 +116,13 @@ func machineSettings() []Setting {
 			set:  toggle(func(s *Settings) *bool { return &s.Headless })},
 		{Name: "softnet", Variables: []string{"TART_EXECUTOR_SOFTNET_ENABLED", "TART_EXECUTOR_SOFTNET"}, Default: "false", Stages: prepare,
 			Help: "use Softnet, which keeps VMs from each other and from the host, instead of shared (NAT) networking",
-			set:  toggle(func(s *Settings) *bool { return &s.Softnet })},
+			set:  toggle(func(s *Settings) *bool { return &s.Softnet }),
+			bound: func(_, operator *Settings) string {
+				if operator.Softnet {
+					return "the operator has turned Softnet on (" + boundOrigin(operator, "softnet") + ")"
+				}
+				return ""
+			}},
 		{Name: "softnet-allow", Variables: []string{"TART_EXECUTOR_SOFTNET_ALLOW"}, Takes: "CIDR", Stages: prepare, List: true, Closed: true,
 			Help: "a network that the VM may reach in spite of Softnet, such as 10.1.0.0/16; turns Softnet on",
 			set:  networks(func(s *Settings) *[]string { return &s.SoftnetAllow })},

@@ -15,7 +15,7 @@ import (
 var values = []string{"true", "false", "7", "8", "/a", "/b", "always", "never", "800x600", "640x480", "random", "image", "10.1.0.0/16", "10.2.0.0/16", "dhcp", "arp", "agent", "/a:/b", "/c:/d", "18.5.0", "1.2.3", "one", "two", "vnc", "headless"}
 
 // hostDefaults are what the command line fills in because it depends on the host, and a policy that lets jobs set all they can.
-var hostDefaults = map[string]string{"state-dir": "/var/state", "unlock": "bridged,softnet-allow,host-dir", "max-cpu": "1024", "max-memory": "8000", "concurrency": "64"}
+var hostDefaults = map[string]string{"state-dir": "/var/state", "unlock": "bridged,softnet-allow,host-dir,insecure-pull", "max-cpu": "1024", "max-memory": "8000", "concurrency": "64"}
 
 // settingsOf are the resolved values without their origins, to be compared.
 func settingsOf(s *Settings) Settings {
@@ -84,6 +84,9 @@ func TestEverySettingComesFromEverySource(t *testing.T) {
 		for i, name := range row.Variables {
 			vars := map[string]string{name: b}
 			check("variable "+name, Sources{Variables: vars}, alone(b), Origin("variable "+name))
+			if row.Name == "softnet" { // what the operator has turned on stays on, see TestPolicy
+				continue
+			}
 			check("a flag and variable "+name, Sources{Flags: map[string]string{row.Name: a}, Variables: vars}, alone(b), Origin("variable "+name))
 			check("an empty variable "+name, Sources{Flags: map[string]string{row.Name: a}, Variables: map[string]string{name: ""}}, alone(a),
 				Origin("flag --"+row.Name))

@@ -100,6 +100,8 @@ var texts = []struct {
 	{KindRunning, regexp.MustCompile(`VM ".*" is already running|VM ".*" is running|already locked`)},
 	{KindNoAgent, regexp.MustCompile(`using its control socket`)},
 	{KindNoAddress, regexp.MustCompile(`no IP address found`)},
+	// The server that gives out tokens being down is no refusal. https://github.com/openai/tart/blob/main/Sources/tart/OCI/Registry.swift
+	{KindRegistry, regexp.MustCompile(`AuthFailed.*status code (408|429|5\d\d)`)},
 	{KindAuth, regexp.MustCompile(`AuthFailed|code: 40[13]\b|invalid credentials`)},
 	{KindImageNotFound, regexp.MustCompile(`code: 404\b|NAME_UNKNOWN|MANIFEST_UNKNOWN`)},
 	{KindBadName, regexp.MustCompile(`failed to parse remote name`)},
