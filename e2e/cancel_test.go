@@ -11,11 +11,11 @@ import (
 func TestSoftCancel(t *testing.T) { overTransports(t, testSoftCancel) }
 
 func testSoftCancel(t *testing.T, h *mac) {
-	j := job("echo started; (trap '' TERM; sleep 301) & sleep 302")
+	j := job("echo started; (trap '' TERM; sleep 301) & trap 'echo last words; exit 1' TERM; sleep 302")
 	j.AfterScript = []string{`echo "after: $CI_JOB_STATUS"`, "pgrep -fx 'sleep 30[12]' || echo quiet"}
 	r := h.run(j, when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) { tr.Cancel() }))
 	want(t, r, trial.Canceled, trial.JobCanceled, 0)
-	says(t, r, "after: canceled", "quiet")
+	says(t, r, "after: canceled", "quiet", "\nlast words\n")
 	h.assertClean()
 }
 

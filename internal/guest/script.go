@@ -160,16 +160,44 @@ func lastLine(s string) string {
 
 func scriptIn(ctx context.Context, in programs, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
 	dir := scriptDir()
-	status, err := in.run(ctx, runProgram, []string{dir, shell, strconv.FormatInt(size, 10)}, Streams{Stdin: script, Stdout: stdout, Stderr: stderr})
-	if ctx.Err() == nil && !errors.Is(err, errOutput) {
-		return status, err
+	type end struct {
+		status Status
+		err    error
+	}
+	// The script's output is taken until it has ended, also after a cancel: it may have something to say about that.
+	rctx, drop := context.WithCancel(context.WithoutCancel(ctx))
+	defer drop()
+	ended := make(chan end, 1)
+	go func() {
+		status, err := in.run(rctx, runProgram, []string{dir, shell, strconv.FormatInt(size, 10)}, Streams{Stdin: script, Stdout: stdout, Stderr: stderr})
+		ended <- end{status, err}
+	}()
+	var e end
+	select {
+	case e = <-ended:
+		if !errors.Is(e.err, errOutput) {
+			return e.status, e.err
+		}
+	case <-ctx.Done():
 	}
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*termGrace)
 	defer cancel()
-	if _, endErr := in.run(ectx, endProgram, []string{dir, strconv.Itoa(int(termGrace / (100 * time.Millisecond)))}, Streams{}); endErr != nil {
+	_, endErr := in.run(ectx, endProgram, []string{dir, strconv.Itoa(int(termGrace / (100 * time.Millisecond)))}, Streams{})
+	if e.err == nil {
+		select {
+		case e = <-ended:
+		case <-ectx.Done():
+			drop()
+			e = <-ended
+		}
+	}
+	if endErr != nil {
 		return Status{}, fmt.Errorf("%w, but perhaps not all of it: %w", ErrEnded, endErr)
 	}
-	return Status{}, fmt.Errorf("%w: %w", ErrEnded, orEOF(err))
+	if cause := context.Cause(ctx); cause != nil {
+		return Status{}, fmt.Errorf("%w: %w", ErrEnded, cause)
+	}
+	return Status{}, fmt.Errorf("%w: %w", ErrEnded, e.err)
 }
 
 // scriptDir is a new name that nobody in the guest can foresee.
