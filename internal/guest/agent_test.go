@@ -26,14 +26,15 @@ type localAgent struct {
 	own   bool
 	mu    sync.Mutex
 	files []string // status files that it was told
+	dirs  []string // and directories of scripts
 }
 
 func newLocalAgent(t *testing.T, path string, own bool) (*Agent, *localAgent) {
 	t.Helper()
 	l := &localAgent{t: t, path: path, own: own}
 	t.Cleanup(func() {
-		for _, f := range l.files {
-			os.Remove(f)
+		for _, path := range append(l.files, l.dirs...) {
+			os.RemoveAll(path)
 		}
 	})
 	a := NewAgent(l.exec)
@@ -45,8 +46,11 @@ func newLocalAgent(t *testing.T, path string, own bool) (*Agent, *localAgent) {
 func (l *localAgent) exec(ctx context.Context, argv []string, streams Streams) (int, error) {
 	l.mu.Lock()
 	for _, a := range argv {
-		if strings.HasPrefix(a, "/tmp/.grtd-") && strings.HasSuffix(a, ".status") {
+		switch rest, ours := strings.CutPrefix(a, "/tmp/.grtd-"); {
+		case ours && strings.HasSuffix(rest, ".status"):
 			l.files = append(l.files, a)
+		case ours:
+			l.dirs = append(l.dirs, a)
 		}
 	}
 	l.mu.Unlock()
@@ -54,7 +58,7 @@ func (l *localAgent) exec(ctx context.Context, argv []string, streams Streams) (
 	cmd.Env = []string{"PATH=" + l.path, "HOME=" + l.t.TempDir(), "LC_ALL=C"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = streams.Stdin, streams.Stdout, streams.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: l.own}
-	cmd.WaitDelay = time.Millisecond // a client that ends does not wait for what still runs in its guest
+	cmd.WaitDelay = time.Second // a client that ends does not wait for what still runs in its guest
 	err := cmd.Run()
 	if exitErr := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exitErr) {
 		return -1, err

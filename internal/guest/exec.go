@@ -69,7 +69,7 @@ func (s *SSH) Exec(ctx context.Context, commandLine string, streams Streams) (St
 		return Status{}, err
 	}
 	if !x.known {
-		return Status{}, s.why(ErrNoStatus)
+		return Status{}, contextOr(ctx, s.why(ErrNoStatus))
 	}
 	return x.status, nil
 }
