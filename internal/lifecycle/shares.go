@@ -31,12 +31,19 @@ type hostShare struct {
 // workOutShares collects what the settings ask for. All mistakes in them are the operator's, who alone sets host paths.
 func (p *preparation) workOutShares() (shares, error) {
 	var out shares
-	taken := map[string]string{}
+	taken, named := map[string]string{}, map[string]string{}
 	add := func(s hostShare) error {
 		if other, ok := taken[s.guest]; ok {
 			return job.Mistake(fmt.Errorf("%s and %s have the same place in the VM, %s", other, s.title, s.guest), "give each its own")
 		}
 		taken[s.guest] = s.title
+		if other, ok := named[s.name]; ok {
+			return job.Mistake(fmt.Errorf("%s and %s would have the same name in the VM, %q", other, s.title, s.name), "give one another place")
+		}
+		named[s.name] = s.title
+		if !filepath.IsAbs(s.host) {
+			return job.Mistake(fmt.Errorf("%s: %q is not an absolute path", s.title, s.host), "is HOME set for GitLab Runner?")
+		}
 		if strings.Contains(s.host, ":") {
 			return job.Mistake(fmt.Errorf("%s: tart cannot share a directory with a colon in its path", s.title), "share one without")
 		}
@@ -150,7 +157,7 @@ func (p *preparation) guestDirs() (builds, cache string) {
 func projectDir(j *job.Job) string {
 	server := "gitlab"
 	if u, err := url.Parse(j.RepoURL); err == nil && strings.Trim(u.Hostname(), ".") != "" {
-		server = strings.TrimLeft(u.Hostname(), ".") // no name of a directory above, whoever made the URL
+		server = strings.TrimLeft(u.Host, ".") // no name of a directory above, whoever made the URL
 	}
 	project := "project-" + strconv.FormatInt(j.ProjectID, 10)
 	return filepath.Join(unsafeInName.ReplaceAllString(server, "_"), project)

@@ -38,7 +38,8 @@ func (c *Client) Exec(ctx context.Context, name string, argv []string, streams E
 	}
 	code := cmd.ProcessState.ExitCode()
 	done := call{args: []string{"exec"}, stderr: said.kept, exitCode: code}
-	if e := newError(done, err); code != 0 && slices.Contains([]Kind{KindNoAgent, KindNotRunning, KindNoSuchVM, KindUsage}, e.Kind) {
+	// The last words are the command's own, too: they count only with an exit code that tart has for itself.
+	if e := newError(done, err); slices.Contains([]int{1, 2, 64}, code) && slices.Contains([]Kind{KindNoAgent, KindNotRunning, KindNoSuchVM, KindUsage}, e.Kind) {
 		return code, e
 	}
 	return code, nil
