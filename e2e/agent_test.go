@@ -45,7 +45,7 @@ func TestNoAgent(t *testing.T) {
 	says(t, r, "the VM's guest agent does not answer within 2s", "hint: does the image have Tart's guest agent")
 	r = h.run(job("echo it works"), func(o *trial.Options) { o.Driver.Prepare.Args = append(o.Driver.Prepare.Args, "--transport", "auto") })
 	want(t, r, trial.Success, "", 0)
-	says(t, r, "by SSH first")
+	says(t, r, "logged in by SSH; the guest agent does not answer yet")
 	h.assertClean()
 }
 
@@ -57,10 +57,41 @@ func TestNeitherWay(t *testing.T) {
 	j := job("echo never")
 	j.Variables = variables("TART_SSH_PASSWORD", "wrong")
 	r := h.run(j)
-	if r.Status != trial.Failed || r.PrepareAttempts > 3 {
-		t.Errorf("job ended with %s", r.Status)
+	want(t, r, trial.Failed, trial.ScriptFailure, 1)
+	says(t, r, "login refused", "and the VM's guest agent does not answer", "hint: set TART_SSH_USERNAME")
+	if r.PrepareAttempts != 1 {
+		t.Errorf("%d attempts: a refused login is final", r.PrepareAttempts)
 	}
-	says(t, r, "login refused", "guest agent")
+	h.assertClean()
+}
+
+// TestRefusedLoginIsNoMatterToTheAgent has both transports in working order, but for the password.
+func TestRefusedLoginIsNoMatterToTheAgent(t *testing.T) {
+	t.Parallel()
+	h := newMac(t, "--transport", "auto")
+	j := job("echo it works")
+	j.Variables = variables("TART_SSH_PASSWORD", "wrong")
+	r := h.run(j)
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "it works", "guest agent answers")
+	h.assertClean()
+}
+
+// TestOlderTartHasNoExec names it where the agent is wanted, and does without it where it may.
+func TestOlderTartHasNoExec(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	h.sim("config", "version=2.26.0")
+	j := job("echo never")
+	j.Variables = variables("TART_EXECUTOR_TRANSPORT", "agent")
+	r := h.run(j)
+	want(t, r, trial.Failed, trial.ScriptFailure, 1)
+	says(t, r, "this version of tart has no `tart exec`", "hint: update tart")
+	j = job("echo it works")
+	j.Variables = variables("TART_EXECUTOR_TRANSPORT", "auto")
+	r = h.run(j)
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "it works", "logged in by SSH; the guest agent cannot be used")
 	h.assertClean()
 }
 

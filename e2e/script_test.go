@@ -39,6 +39,7 @@ func testExitCodes(t *testing.T, h *mac) {
 	for script, code := range map[string]int{
 		"exit 1": 1, "exit 2": 2, "exit 3": 3, "exit 42": 42, "exit 93": 93, "exit 94": 94, "exit 96": 96, "exit 125": 125, "exit 127": 127, "exit 137": 137, "exit 255": 255, "false": 1,
 		"no-such-command": 127, "kill -KILL $$": 137, "kill -TERM $$": 1, "kill -ALRM $$": 142, "kill -SEGV $$": 139,
+		"kill -KILL 0": 137, `echo 'VM "x" is not running' >&2; exit 2`: 2, `echo "Failed to connect using its control socket" >&2; exit 1`: 1,
 	} {
 		r := h.run(job(script))
 		want(t, r, trial.Failed, trial.ScriptFailure, code)
@@ -156,9 +157,9 @@ func TestShells(t *testing.T) {
 	h.assertClean()
 }
 
-func TestSecretsStayInside(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
+func TestSecretsStayInside(t *testing.T) { overTransports(t, testSecretsStayInside) }
+
+func testSecretsStayInside(t *testing.T, h *mac) {
 	h.sim("image", "create", "locked", "--user", "runner", "--password", "s3cret-of-the-guest")
 	j := job("echo fine")
 	j.Image.Name = "locked"

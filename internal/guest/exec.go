@@ -25,8 +25,8 @@ type Status struct {
 	Signal string
 }
 
-// ErrNoStatus means that the server closed the channel without telling how the command ended.
-var ErrNoStatus = errors.New("the SSH server ended the command without an exit status")
+// ErrNoStatus means that a command has ended, and nobody could tell how.
+var ErrNoStatus = errors.New("the command ended without an exit status")
 
 // errOutput means that our side could not take the command's output: the job log's reader is gone.
 var errOutput = errors.New("output cannot be written")

@@ -242,7 +242,8 @@ func TestEndProgramEndsEverythingOfAScript(t *testing.T) {
 // TestEndProgramSparesOthers is about process groups that are nobody's, or everybody's. So it has a kill that does nothing.
 func TestEndProgramSparesOthers(t *testing.T) {
 	const harmless = `kill() { echo "kill $*"; }; `
-	for group, want := range map[string]bool{"0": false, "1": false, "-1": false, "-5": false, " ": false, "0x": false, "4711": true} {
+	for group, want := range map[string]bool{"0": false, "1": false, "-1": false, "-5": false, " ": false, "0x": false, "4711": true,
+		"0 4711": true, "0 1": false, "0 0": false, "0 -5": false, "-1 4711": true} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "group"), []byte(group+"\n"), 0o600); err != nil {
 			t.Fatal(err)

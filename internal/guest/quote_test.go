@@ -75,7 +75,8 @@ func TestEveryShellHandsArgumentsOnUnchanged(t *testing.T) {
 
 // TestProgramsAreSafeInEveryShell is about what some login shell sees something in, even between single quotes.
 func TestProgramsAreSafeInEveryShell(t *testing.T) {
-	for name, program := range map[string]string{"prologue": sshPrologue, "run": runProgram, "end": endProgram, "survey": surveyProgram} {
+	for name, program := range map[string]string{"prologue": sshPrologue, "run": runProgram, "end": endProgram, "survey": surveyProgram,
+		"lead": leadProgram, "led": ledProgram, "beat": beatProgram} {
 		for _, c := range program {
 			if strings.ContainsRune("'!\\\n\r", c) || c < ' ' || c > '~' {
 				t.Errorf("program %s has %q", name, c)

@@ -18,23 +18,26 @@ import (
 // runProgram receives a script on its stdin, whole, before it starts it, for a shell that reads its program from a pipe reads it
 // byte by byte and shares it with the script's own commands. It leaves its process group's number where endProgram finds it.
 // The directory is the agreement between the two: whoever makes it first decides whether the script runs at all. What fails
-// before the script starts ends in `no`, which the transport defines, so that no exit status of a script can be mistaken for it.
+// before the script starts ends in `no`, which the transport defines, so that no exit status of a script can be mistaken for it. So does
+// the transport define t, as 0 and the process, where that can't lead a group: then it is the process tree that is to be ended.
 //
 //	$1 directory  $2 shell  $3 length of the script in bytes
 const runProgram = `d=$1; mkdir -m 700 "$d" || no; ` +
 	`if [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
-	`echo $g > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; no; }; ` +
+	`echo ${t:-$g} > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; no; }; ` +
 	`"$2" -l "$d/script" < /dev/null; s=$?; rm -rf "$d"; exit $s`
 
-// endProgram ends a script that runProgram runs: SIGTERM to its process group, and SIGKILL to what is left after a while.
+// endProgram ends a script that runProgram runs: SIGTERM to its process group or process tree, and SIGKILL to what is left after a while.
 //
 //	$1 directory  $2 tenths of a second between the two
 const endProgram = `d=$1; if mkdir -m 700 "$d" 2> /dev/null; then exit 0; fi; ` +
+	`tree() { for c in $(ps -A -o pid= -o ppid= | while read -r p q; do [ $q -eq $1 ] && echo $p; done); do tree $c; done; echo $1; }; ` +
+	`alive() { for p in $g; do kill -s 0 -- $p 2> /dev/null && return; done; return 1; }; ` +
 	`n=0; until [ -s "$d/group" ] || [ $n -ge 50 ]; do sleep 0.1; n=$((n+1)); done; ` +
-	`g=$(cat "$d/group" 2> /dev/null); g=$((g+0)); [ $g -gt 1 ] || exit 0; ` +
-	`kill -s TERM -- -$g 2> /dev/null; n=0; ` +
-	`while kill -s 0 -- -$g 2> /dev/null && [ $n -lt $2 ]; do sleep 0.1; n=$((n+1)); done; ` +
-	`kill -s KILL -- -$g 2> /dev/null; rm -rf "$d"; exit 0`
+	`g=; r=; read -r g r 2> /dev/null < "$d/group"; g=$((g+0)); r=$((r+0)); ` +
+	`if [ $g -gt 1 ]; then g=-$g; elif [ $r -gt 1 ]; then g=$(tree $r); else exit 0; fi; ` +
+	`kill -s TERM -- $g 2> /dev/null; n=0; while alive && [ $n -lt $2 ]; do sleep 0.1; n=$((n+1)); done; ` +
+	`kill -s KILL -- $g 2> /dev/null; rm -rf "$d"; exit 0`
 
 // surveyProgram finds out what the guest is, and makes the directories that jobs need.
 //
@@ -99,7 +102,7 @@ func (s *SSH) RunScript(ctx context.Context, shell string, script io.Reader, siz
 }
 
 // sshPrologue defines how a program ends that could not begin: by a signal of its own, which the server tells from an exit status.
-const sshPrologue = `no() { kill -ALRM $$; exit 1; }; `
+const sshPrologue = `t=; no() { kill -ALRM $$; exit 1; }; `
 
 // run hands a program to whatever login shell the user has.
 func (s *SSH) run(ctx context.Context, program string, args []string, streams Streams) (Status, error) {

@@ -18,9 +18,16 @@ const (
 )
 
 const (
-	// agentTry bounds one question to an agent that may not be there: `tart exec` waits about ten seconds for it.
+	// agentAskers are so many questions to the agent that may be open at once. Tart waits about ten seconds for an agent that is not there
+	// yet, and tries again more and more seldom; the first one that gets through counts.
+	agentAskers = 4
+	// agentStagger is between the first questions.
+	agentStagger = time.Second
+	// agentTry bounds one question.
 	agentTry = 15 * time.Second
-	// agentGrace is what the agent gets when the SSH server has refused the login for good.
+	// agentPreference is what the agent gets when SSH is ready first: it needs no network that a script could break.
+	agentPreference = 500 * time.Millisecond
+	// agentGrace is what it gets when SSH is no way for good, because the login was refused.
 	agentGrace = 2 * time.Second
 )
 
@@ -31,45 +38,82 @@ type contacted struct {
 	err  error
 }
 
-// contact gets to a guest that runs commands, by the transport that is asked for. With both, the first that is ready serves the job: the other
-// may never be.
+// contact gets to a guest that runs commands, by the transport that is asked for.
 func (k *Keeper) contact(ctx context.Context, began *time.Time) (*link, guest.Info, error) {
+	var c contacted
 	switch k.p.Transport {
 	case transportAgent:
-		c := k.byAgent(ctx)
-		if c.err == nil {
+		if c = k.byAgent(ctx); c.err == nil {
 			k.step(began, "guest agent answers")
 		}
-		return c.link, c.info, c.err
 	case transportSSH, "":
-		c := k.bySSH(ctx, func(r rung, l *link) { k.step(began, rungs[r].done(k, l)) })
-		return c.link, c.info, c.err
+		c = k.bySSH(ctx, func(r rung, l *link) { k.step(began, rungs[r].done(k, l)) })
+	default:
+		way := ""
+		if c, way = eitherWay(ctx, k.byAgent, func(ctx context.Context) contacted { return k.bySSH(ctx, func(rung, *link) {}) }); c.err == nil {
+			k.step(began, way)
+		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	return c.link, c.info, c.err
+}
+
+// eitherWay tries both ways at once. The agent is preferred where it is ready in time; the way that works serves the job where the other one
+// does not.
+func eitherWay(ctx context.Context, byAgent, bySSH func(context.Context) contacted) (c contacted, how string) {
+	outer := ctx
+	ctx, cancel := context.WithCancelCause(outer)
 	defer cancel(nil)
 	agent, overSSH := make(chan contacted, 1), make(chan contacted, 1)
-	go func() { agent <- k.byAgent(ctx) }()
-	go func() { overSSH <- k.bySSH(ctx, func(rung, *link) {}) }()
-	first, way, other := contacted{}, "", agent
+	go func() { agent <- byAgent(ctx) }()
+	go func() { overSSH <- bySSH(ctx) }()
+	var a, s contacted
 	select {
-	case first = <-agent:
-		way, other = "the guest agent answers first", overSSH
-	case first = <-overSSH:
-		way = "logged in as " + k.p.Login.User + " by SSH first"
-	}
-	if first.err != nil { // then the other way decides
-		if errors.Is(first.err, guest.ErrAuth) {
-			grace := time.AfterFunc(agentGrace, func() { cancel(first.err) })
-			defer grace.Stop()
+	case a = <-agent:
+		if a.err == nil {
+			go drop(overSSH)
+			return a, "guest agent answers"
 		}
-		second := <-other
-		if second.err != nil {
-			return nil, guest.Info{}, asFailure(fmt.Errorf("%w; and %w", first.err, second.err), "")
+		if s = <-overSSH; s.err == nil {
+			return s, fmt.Sprintf("logged in by SSH; the guest agent cannot be used: %v", a.err)
 		}
-		first, way = second, "one way works, the other does not: "+first.err.Error()
+	case s = <-overSSH:
+		grace := agentPreference
+		if s.err != nil {
+			grace = agentGrace
+		}
+		// What the job or the image is to blame for is known early; what was waited for in vain, the agent has been given as long.
+		if f := (*job.Failure)(nil); s.err == nil || errors.As(s.err, &f) && f.Job {
+			timer := time.AfterFunc(grace, func() { cancel(errNotInTime) })
+			defer timer.Stop()
+		}
+		a = <-agent
+		switch {
+		case a.err == nil && s.err == nil:
+			s.link.guest.Close()
+			return a, "guest agent answers"
+		case a.err == nil:
+			return a, fmt.Sprintf("guest agent answers; SSH cannot be used: %v", s.err)
+		case s.err == nil:
+			return s, "logged in by SSH; the guest agent does not answer yet"
+		}
 	}
-	k.step(began, way)
-	return first.link, first.info, nil
+	if cause := context.Cause(outer); cause != nil {
+		return contacted{err: asFailure(cause, "")}, ""
+	}
+	if errors.Is(a.err, errNotInTime) {
+		return contacted{err: asFailure(fmt.Errorf("%w, and the VM's guest agent does not answer", s.err), "")}, ""
+	}
+	return contacted{err: asFailure(fmt.Errorf("%w; and %w", s.err, a.err), "")}, ""
+}
+
+// errNotInTime ends the wait for an agent that SSH can do without, or that is not there.
+var errNotInTime = errors.New("not in time")
+
+// drop closes a connection that nobody needs.
+func drop(late <-chan contacted) {
+	if c := <-late; c.err == nil {
+		c.link.guest.Close()
+	}
 }
 
 // bySSH climbs the ladder to an SSH login, and runs a first command.
@@ -79,33 +123,86 @@ func (k *Keeper) bySSH(ctx context.Context, passed func(rung, *link)) contacted 
 		return contacted{err: err}
 	}
 	info, err := k.survey(ctx, l.guest)
+	if err != nil {
+		l.guest.Close()
+	}
 	return contacted{l, info, err}
 }
 
 // byAgent waits for the guest agent. Its first answer is that to the survey.
-func (k *Keeper) byAgent(ctx context.Context) contacted {
+func (k *Keeper) byAgent(outer context.Context) contacted {
+	ctx, cancel := context.WithTimeout(outer, k.p.Timeout)
+	defer cancel()
 	a := k.agent()
-	until := time.Now().Add(k.p.Timeout)
-	for began := time.Now(); ; {
-		tctx, cancel := context.WithTimeout(ctx, min(agentTry, max(time.Until(until), time.Second)))
-		info, err := a.Survey(tctx, k.p.Shell, k.p.Dirs...)
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return contacted{err: asFailure(context.Cause(ctx), "")}
-		case err == nil:
-			return contacted{&link{guest: a}, info, k.usable(info)}
-		case tart.KindOf(err) == tart.KindUsage:
-			return contacted{err: job.Mistake(fmt.Errorf("this version of tart has no `tart exec`: %w", err), "update tart on the host, or use --transport ssh")}
-		case time.Now().After(until):
-			return contacted{err: job.Infrastructure(fmt.Errorf("the VM's guest agent does not answer within %s: %w", k.p.Timeout, err),
-				"does the image have Tart's guest agent, and is its user logged in automatically? See https://github.com/openai/tart-guest-agent; "+
-					"--transport ssh does without it")}
-		}
-		if err := pause(ctx, pace(time.Since(began))); err != nil {
-			return contacted{err: asFailure(err, "")}
+	found, failed := make(chan contacted, agentAskers), make(chan error, 1)
+	for i := range agentAskers {
+		go func() {
+			for wait := time.Duration(i) * agentStagger; pause(ctx, wait) == nil; {
+				began := time.Now()
+				info, err := k.askAgent(ctx, a)
+				if final := agentFinal(ctx, err); err == nil || final != nil {
+					found <- contacted{&link{guest: a}, info, final}
+					return
+				}
+				select {
+				case failed <- err:
+				case <-ctx.Done():
+				}
+				wait = pace(time.Since(began))
+				if i > 0 { // the first one watches for the moment from which on tart takes questions at all
+					wait = agentStagger
+				}
+			}
+		}()
+	}
+	var last error
+	for {
+		select {
+		case c := <-found:
+			if c.err == nil {
+				c.err = k.usable(c.info)
+			}
+			return c
+		case last = <-failed:
+		case <-ctx.Done():
+			if cause := context.Cause(outer); cause != nil {
+				return contacted{err: asFailure(cause, "")}
+			}
+			return contacted{err: agentStuck(k.p.Timeout, last)}
 		}
 	}
+}
+
+// askAgent asks the agent what the guest is.
+func (k *Keeper) askAgent(ctx context.Context, a *guest.Agent) (guest.Info, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, agentTry, fmt.Errorf("%w: no answer for %s", guest.ErrLost, agentTry))
+	defer cancel()
+	return a.Survey(ctx, k.p.Shell, k.p.Dirs...)
+}
+
+// agentFinal is what no other question would change; nil if one might.
+func agentFinal(ctx context.Context, err error) error {
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return nil
+	case tart.KindOf(err) == tart.KindUsage:
+		return job.Mistake(fmt.Errorf("this version of tart has no `tart exec`: %w", err), "update tart on the host, to 2.28.2 at least, or use --transport ssh")
+	case errors.Is(err, guest.ErrLost):
+		return nil
+	default:
+		return asFailure(fmt.Errorf("run a first command in the VM: %w", err),
+			"the guest agent answers, but no command works; look at the user's environment in the image")
+	}
+}
+
+// agentStuck explains an agent that did not answer in time.
+func agentStuck(limit time.Duration, last error) error {
+	err := fmt.Errorf("the VM's guest agent does not answer within %s", limit)
+	if last != nil {
+		err = fmt.Errorf("%w: %w", err, last)
+	}
+	return job.Infrastructure(err, "does the image have Tart's guest agent, and is its user logged in automatically? See https://github.com/openai/tart-guest-agent. "+
+		"A slow image may need a higher --timeout or TART_EXECUTOR_TIMEOUT; --transport ssh does without the agent")
 }
 
 // agent is the guest by way of its agent.

@@ -24,6 +24,14 @@ type link struct {
 	hostKey ssh.PublicKey
 }
 
+// lostHint is what may be behind a way that broke while the VM lived.
+func (l *link) lostHint() string {
+	if _, ok := l.guest.(*guest.Agent); ok {
+		return "the VM itself still runs; perhaps the script ended the guest agent or logged its user out, or the VM has no memory left"
+	}
+	return "the VM itself still runs; perhaps the script stopped its SSH server or network, or the VM has no memory left"
+}
+
 // rung is a step of the readiness ladder, in the order in which a VM comes up.
 type rung int
 

@@ -101,11 +101,11 @@ func (k *Keeper) exec(conn *net.UnixConn, in *receiver, shell string) (guest.Sta
 	}
 	shell, err = k.shell(ctx, link, shell)
 	if err != nil {
-		return guest.Status{}, k.explain(ctx, err)
+		return guest.Status{}, k.explain(ctx, link, err)
 	}
 	status, err := link.guest.RunScript(ctx, shell, script, st.Size(), stdout, stderr)
 	if err != nil {
-		return guest.Status{}, k.explain(ctx, err)
+		return guest.Status{}, k.explain(ctx, link, err)
 	}
 	return status, nil
 }
@@ -127,7 +127,7 @@ func (k *Keeper) shell(ctx context.Context, l *link, wanted string) (string, err
 }
 
 // explain finds the reason behind a script's failure that is not the script's own.
-func (k *Keeper) explain(ctx context.Context, err error) error {
+func (k *Keeper) explain(ctx context.Context, l *link, err error) error {
 	switch cause := context.Cause(ctx); {
 	case k.condemned.Err() != nil:
 		return job.Infrastructure(fmt.Errorf("the VM is being destroyed: %w", context.Cause(k.condemned)), "")
@@ -143,8 +143,7 @@ func (k *Keeper) explain(ctx context.Context, err error) error {
 	case <-k.vmGone:
 		return job.Infrastructure(k.lost, "the script did not fail: its VM went away under it")
 	case <-wait.C:
-		return job.Infrastructure(fmt.Errorf("while the script ran: %w", err),
-			"the VM itself still runs; perhaps the script stopped its SSH server or network, or the VM has no memory left")
+		return job.Infrastructure(fmt.Errorf("while the script ran: %w", err), "%s", l.lostHint())
 	}
 }
 

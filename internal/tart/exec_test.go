@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestExecHandsArgumentsOnUnchanged(t *testing.T) {
@@ -153,5 +156,49 @@ func TestExecEndsWhenNobodyReadsItsOutput(t *testing.T) {
 	code, err := f.client().Exec(t.Context(), "vm", []string{"true"}, ExecStreams{Stdout: goneReader{}})
 	if code == 0 && err == nil {
 		t.Error("a command whose output was lost counts as a success")
+	}
+}
+
+// slowReader takes longer for its first piece than a child's pipes may stay open after its end.
+type slowReader struct {
+	bytes.Buffer
+	begun bool
+}
+
+func (s *slowReader) Write(p []byte) (int, error) {
+	if !s.begun {
+		s.begun = true
+		time.Sleep(killDelay + time.Second)
+	}
+	return s.Buffer.Write(p)
+}
+
+func TestExecWaitsForASlowReader(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "i=0; while [ $i -lt 9000 ]; do echo $i; i=$((i+1)); done; exit 3") // fits into a pipe
+	var out slowReader
+	code, err := f.client().Exec(t.Context(), "vm", []string{"true"}, ExecStreams{Stdout: &out})
+	if code != 3 || err != nil || !bytes.HasSuffix(out.Bytes(), []byte("\n8999\n")) {
+		t.Errorf("got %d, %v, %d bytes", code, err, out.Len())
+	}
+}
+
+// TestExecEndsThoughItsOutputIsHeld has a tart that leaves something behind when it is killed.
+func TestExecEndsThoughItsOutputIsHeld(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, `sleep 600 & echo $! > "$here/bell"; wait`)
+	begun := newBell(t, f.dir+"/bell")
+	ctx, cancel := context.WithCancel(t.Context())
+	var left int
+	go func() {
+		left, _ = strconv.Atoi(begun.await())
+		cancel()
+	}()
+	code, err := f.client().Exec(ctx, "vm", []string{"true"}, ExecStreams{})
+	if code != -1 || KindOf(err) != KindInterrupted {
+		t.Errorf("got %d, %v", code, err)
+	}
+	if err := syscall.Kill(left, syscall.SIGKILL); err != nil {
+		t.Errorf("what is left behind: %v", err)
 	}
 }
