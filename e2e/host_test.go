@@ -133,23 +133,18 @@ func (h *mac) start(job *trial.Job, change ...func(*trial.Options)) *trial.Trial
 	return t
 }
 
-// vms are the names of the local VMs, but for images.
+// vms are the names of the local VMs, but for images, incomplete ones included. `tart list` would not show those, and fails when a VM goes
+// while it looks.
 func (h *mac) vms() []string {
 	h.t.Helper()
-	cmd := exec.Command(h.tart, "list", "--format", "json")
-	cmd.Env = h.environ()
-	out, err := cmd.Output()
-	var rows []struct{ Source, Name string }
-	if err == nil {
-		err = json.Unmarshal(out, &rows)
-	}
+	dirs, err := os.ReadDir(filepath.Join(h.tartHome(), "vms"))
 	if err != nil {
-		h.t.Errorf("tart list: %v", err)
+		h.t.Errorf("TART_HOME: %v", err)
 	}
 	var names []string
-	for _, r := range rows {
-		if r.Source == "local" && r.Name != "base" {
-			names = append(names, r.Name)
+	for _, d := range dirs {
+		if d.Name() != "base" {
+			names = append(names, d.Name())
 		}
 	}
 	return names

@@ -31,13 +31,37 @@ type VM struct {
 // Local tells a VM from a cached image.
 func (v VM) Local() bool { return v.Source == "local" }
 
-// List lists local VMs and cached images.
+// listAttempts bounds the repetitions of a failed `tart list`.
+const listAttempts = 4
+
+// List lists local VMs and cached images. A VM or an image that is deleted while tart walks over them makes tart fail as a whole, so a failure is
+// not taken for an answer at once. https://github.com/openai/tart/blob/main/Sources/tart/Commands/List.swift
 func (c *Client) List(ctx context.Context) ([]VM, error) {
-	done, err := c.run(ctx, options{}, "list", "--format", "json")
-	if err != nil {
-		return nil, err
+	for attempt := 1; ; attempt++ {
+		done, err := c.run(ctx, options{}, "list", "--format", "json")
+		if err == nil {
+			return parseList(done.stdout)
+		}
+		switch KindOf(err) {
+		case KindInterrupted, KindCannotRun, KindUsage:
+			return nil, err
+		}
+		if attempt == listAttempts || pause(ctx, time.Duration(attempt)*50*time.Millisecond) != nil {
+			return nil, err
+		}
 	}
-	return parseList(done.stdout)
+}
+
+// pause waits, unless the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func parseList(raw []byte) ([]VM, error) {

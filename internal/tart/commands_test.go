@@ -261,3 +261,21 @@ func TestRetryIsForRacesOnly(t *testing.T) {
 		t.Errorf("called %d times, although the context had ended", calls)
 	}
 }
+
+// TestListOutlivesADeletion has a VM go while tart walks over the VMs, which fails the whole of it.
+func TestListOutlivesADeletion(t *testing.T) {
+	t.Parallel()
+	gone := `echo "Error: The file \"config.json\" couldn't be opened because there is no such file." >&2; exit 1`
+	f := newFake(t, `[ $(wc -l < "$here/argv") -gt 2 ] && echo '[{"Source":"local","Name":"vm","State":"stopped"}]' && exit; `+gone)
+	vms, err := f.client().List(t.Context())
+	if err != nil || len(vms) != 1 || vms[0].Name != "vm" {
+		t.Errorf("got %v, %v", vms, err)
+	}
+	f = newFake(t, gone)
+	if _, err := f.client().List(t.Context()); KindOf(err) != KindRace {
+		t.Errorf("a failure that stays: %v", err)
+	}
+	if n := len(f.calls()); n != listAttempts {
+		t.Errorf("%d calls", n)
+	}
+}
