@@ -258,6 +258,36 @@ func TestSlotsAreServedInOrder(t *testing.T) {
 	assertEmpty(t, s.queueDir())
 }
 
+// TestJobsThatWantFewerSlots wait without keeping others from the slots that they would not take.
+func TestJobsThatWantFewerSlots(t *testing.T) {
+	s := open(t)
+	first, err := s.TakeSlot(t.Context(), 2, Holder{JobID: "1"}, func(Waiting) { t.Error("waits for a free slot") })
+	if err != nil || first.Index != 0 {
+		t.Fatalf("slot %+v, %v", first, err)
+	}
+	queued, served := make(chan struct{}), make(chan *Slot)
+	var once sync.Once
+	go func() {
+		slot, err := s.TakeSlot(t.Context(), 1, Holder{JobID: "2"}, func(Waiting) { once.Do(func() { close(queued) }) })
+		if err != nil {
+			t.Error(err)
+		}
+		served <- slot
+	}()
+	<-queued
+	second, err := s.TakeSlot(t.Context(), 2, Holder{JobID: "3"}, func(w Waiting) { t.Errorf("waits though a slot is free: %+v", w) })
+	if err != nil || second.Index != 1 {
+		t.Fatalf("slot %+v, %v", second, err)
+	}
+	first.Release()
+	slot := <-served
+	if slot.Index != 0 {
+		t.Errorf("slot %d", slot.Index)
+	}
+	slot.Release()
+	second.Release()
+}
+
 func TestDeadTicketsAreSkipped(t *testing.T) {
 	s := open(t)
 	if err := os.WriteFile(filepath.Join(s.queueDir(), "00000000000000000001-1"), nil, 0o600); err != nil {

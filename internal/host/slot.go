@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -45,10 +47,11 @@ type Waiting struct {
 	Holders []Holder
 }
 
-// TakeSlot waits in line until one of n slots is free, and takes it. Jobs are served in the order in which they came. waiting is
-// called when a wait begins and whenever the position or the holders change.
+// TakeSlot waits in line until one of the first n slots is free, and takes it. Jobs are served in the order in which they came; one that wants
+// fewer slots to be in use than others does not keep these from the slots beyond. waiting is called when a wait begins and whenever
+// the position or the holders change.
 func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Waiting)) (*Slot, error) {
-	ticket, name, err := s.drawTicket()
+	ticket, name, err := s.drawTicket(n)
 	if err != nil {
 		return nil, fmt.Errorf("queue for a slot: %w", err)
 	}
@@ -59,15 +62,13 @@ func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Wa
 	var slot *Slot
 	var told string
 	err = poll(ctx, func() (bool, error) {
-		position, err := s.position(name)
+		position, from, err := s.position(name)
 		if err != nil {
 			return false, err
 		}
-		if position == 1 {
-			slot, err = s.tryTake(n, who)
-			if slot != nil || err != nil {
-				return slot != nil, err
-			}
+		slot, err = s.tryTake(from, n, who)
+		if slot != nil || err != nil {
+			return slot != nil, err
 		}
 		w := Waiting{Position: position, Holders: s.Holders(n)}
 		if now := fmt.Sprint(w); now != told {
@@ -79,11 +80,11 @@ func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Wa
 	return slot, err
 }
 
-// drawTicket queues up. Tickets sort by time of arrival, and are locked as long as the one who waits lives.
-func (s *State) drawTicket() (*Lock, string, error) {
+// drawTicket queues up for the first n slots. Tickets sort by time of arrival, and are locked as long as the one who waits lives.
+func (s *State) drawTicket(n int) (*Lock, string, error) {
 	var err error
 	for range 5 {
-		name := fmt.Sprintf("%020d-%d", time.Now().UnixNano(), os.Getpid())
+		name := fmt.Sprintf("%020d-%d-%d", time.Now().UnixNano(), os.Getpid(), n)
 		var lock *Lock
 		if lock, err = tryLock(filepath.Join(s.queueDir(), name), true); err == nil {
 			return lock, name, nil
@@ -96,19 +97,20 @@ func (s *State) drawTicket() (*Lock, string, error) {
 	return nil, "", err
 }
 
-// position is the place in the queue, 1 for the next in line. Tickets of the dead in front of ours are removed.
-func (s *State) position(mine string) (int, error) {
+// position is the place in the queue, 1 for the next in line, and from the first slot that nobody in front waits for. Tickets of the dead in front
+// of ours are removed.
+func (s *State) position(mine string) (position, from int, err error) {
 	tickets, err := os.ReadDir(s.queueDir()) // sorted
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	ahead := 0
+	position = 1
 	for _, t := range tickets {
 		if t.Name() >= mine {
 			break
 		}
-		if ahead > 0 { // one living ticket in front is enough to wait; the rest is counted, not probed
-			ahead++
+		if from >= slotsOf(mine) { // no slot is left for us; the rest is counted, not probed
+			position++
 			continue
 		}
 		path := filepath.Join(s.queueDir(), t.Name())
@@ -117,15 +119,25 @@ func (s *State) position(mine string) (int, error) {
 			os.Remove(path)
 			lock.Release()
 		case errors.Is(err, errBusy):
-			ahead++
+			position++
+			from = max(from, slotsOf(t.Name()))
 		}
 	}
-	return ahead + 1, nil
+	return position, from, nil
 }
 
-// tryTake takes a free slot, or none.
-func (s *State) tryTake(n int, who Holder) (*Slot, error) {
-	for i := range n {
+// slotsOf is how many slots a ticket is for; all of them where that can't be told.
+func slotsOf(ticket string) int {
+	n, err := strconv.Atoi(ticket[strings.LastIndex(ticket, "-")+1:])
+	if err != nil || strings.Count(ticket, "-") != 2 {
+		return math.MaxInt
+	}
+	return n
+}
+
+// tryTake takes a free slot of those from from up to n, or none.
+func (s *State) tryTake(from, n int, who Holder) (*Slot, error) {
+	for i := from; i < n; i++ {
 		lock, err := tryLock(s.slotPath(i), true)
 		if errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
+	"sync"
 	"time"
 
 	"gitlab-runner-tart-driver/internal/job"
@@ -19,8 +19,8 @@ type Puller struct {
 	// Turn waits until nobody else on this host pulls the image, and keeps others from it until release is called. lock goes to tart, so that
 	// its pull keeps others waiting even if this process is killed. It may be nil.
 	Turn func(context.Context) (lock *os.File, release func(), err error)
-	// Room refuses where the disk is too full for a pull. It may be nil.
-	Room func() error
+	// Room refuses where the disk is too full for a pull; Full tells of it while the pull goes on, and ends it. They may be nil.
+	Room, Full func() error
 	// Percent shows progress on a terminal, instead of lines. It may be nil.
 	Percent func(percent int)
 	// Insecure and Concurrency are as in tart.PullOptions.
@@ -38,10 +38,9 @@ const Pulled = "pulled"
 // pullAttempts is for failures of network and registry. Tart itself tries each layer five times.
 const pullAttempts = 3
 
-// Ensure makes sure that the image is on the host, trying the policies one after the other as GitLab's Docker executor does. It returns
-// what was done, for the job log.
-func (p *Puller) Ensure(ctx context.Context, ref Reference, policies []string, present []tart.VM) (done string, err error) {
-	here := slices.ContainsFunc(present, func(v tart.VM) bool { return v.Name == ref.Name && v.Local() == ref.Local() })
+// Ensure makes sure that the image is on the host, where it may be already, trying the policies one after the other as GitLab's Docker executor
+// does. It returns what was done, for the job log.
+func (p *Puller) Ensure(ctx context.Context, ref Reference, policies []string, here bool) (done string, err error) {
 	if ref.Local() {
 		if !here {
 			return "", job.Mistake(fmt.Errorf("image %q: no VM of this name on the host", ref.Name),
@@ -122,9 +121,12 @@ func (p *Puller) pull(ctx context.Context, client *tart.Client, ref Reference) e
 		show := newThrottle(p.Say)
 		show.bar, show.host = p.Percent, ref.Host
 		opt.Line = show.line
-		err := client.Pull(ctx, ref.Name, opt)
+		full, err := p.watched(ctx, func(ctx context.Context) error { return client.Pull(ctx, ref.Name, opt) })
 		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		if full != nil {
+			return full
 		}
 		if mistake := mistakeOf(ref, login, err); mistake != nil {
 			return mistake
@@ -143,6 +145,38 @@ func (p *Puller) pull(ctx context.Context, client *tart.Client, ref Reference) e
 		}
 		wait *= 2
 	}
+}
+
+// fullInterval is how often the disk is looked at during a pull.
+const fullInterval = time.Second
+
+// watched pulls, and ends that when the disk gets too full; full then says so.
+func (p *Puller) watched(ctx context.Context, pull func(context.Context) error) (full, err error) {
+	if p.Full == nil {
+		return nil, pull(ctx)
+	}
+	pctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(fullInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-pctx.Done():
+				return
+			case <-tick.C:
+			}
+			if full = p.Full(); full != nil {
+				cancel(fmt.Errorf("%w: %w", tart.ErrDiscard, full))
+				return
+			}
+		}
+	})
+	err = pull(pctx)
+	cancel(nil)
+	watching.Wait()
+	return full, err
 }
 
 // mistakeOf tells failures that no other attempt mends.

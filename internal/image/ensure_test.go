@@ -18,6 +18,7 @@ import (
 const outcomes = `case $outcome in
 ok) echo 'pulling disk (1.0 GB compressed)...'; printf '10%%\n20%%\n'; exit 0;;
 401|403|404|500|503) echo "Error: UnexpectedHTTPStatusCode(when: \"pulling manifest\", code: $outcome, details: \"\")" >&2; exit 1;;
+slow) trap 'echo INT > signal; exit 1' INT; trap 'echo TERM > signal; exit 1' TERM; : > begun; sleep 60 & wait;;
 full) echo 'No space left on device' >&2; exit 1;;
 name) echo 'failed to parse remote name: x' >&2; exit 1;;
 usage) echo "Error: Unknown option '--concurrency'" >&2; exit 64;;
@@ -72,42 +73,39 @@ func mustParse(t *testing.T, name string) Reference {
 
 const pulled = "pull r.example/o/macos:15"
 
-var cached = []tart.VM{{Source: "OCI", Name: "r.example/o/macos:15"}, {Source: "local", Name: "base"}}
-
 func TestPullPolicies(t *testing.T) {
-	other := []tart.VM{{Source: "OCI", Name: "r.example/o/macos:14"}, {Source: "local", Name: "r.example/o/macos:15"}}
 	for _, c := range []struct {
 		policies string
-		present  []tart.VM
+		here     bool
 		plan     []string
 		pulls    int
 		done     string // empty for a failure
 	}{
-		{"always", cached, []string{"ok"}, 1, "pulled"},
-		{"always", other, []string{"ok"}, 1, "pulled"},
-		{"always", cached, []string{"404"}, 1, ""},
-		{"if-not-present", cached, nil, 0, "cached"},
-		{"if-not-present", other, []string{"ok"}, 1, "pulled"},
-		{"if-not-present", nil, []string{"404"}, 1, ""},
-		{"never", cached, nil, 0, "cached"},
-		{"never", other, nil, 0, ""},
-		{"always if-not-present", cached, []string{"404"}, 1, "cached"},
-		{"always if-not-present", cached, []string{"500", "500", "500"}, 3, "cached"},
-		{"always if-not-present", nil, []string{"404", "404"}, 2, ""},
-		{"always never", cached, []string{"401"}, 1, "cached"},
-		{"never always", nil, []string{"ok"}, 1, "pulled"},
-		{"never always", cached, nil, 0, "cached"},
-		{"never if-not-present always", nil, []string{"404", "ok"}, 2, "pulled"},
+		{"always", true, []string{"ok"}, 1, "pulled"},
+		{"always", false, []string{"ok"}, 1, "pulled"},
+		{"always", true, []string{"404"}, 1, ""},
+		{"if-not-present", true, nil, 0, "cached"},
+		{"if-not-present", false, []string{"ok"}, 1, "pulled"},
+		{"if-not-present", false, []string{"404"}, 1, ""},
+		{"never", true, nil, 0, "cached"},
+		{"never", false, nil, 0, ""},
+		{"always if-not-present", true, []string{"404"}, 1, "cached"},
+		{"always if-not-present", true, []string{"500", "500", "500"}, 3, "cached"},
+		{"always if-not-present", false, []string{"404", "404"}, 2, ""},
+		{"always never", true, []string{"401"}, 1, "cached"},
+		{"never always", false, []string{"ok"}, 1, "pulled"},
+		{"never always", true, nil, 0, "cached"},
+		{"never if-not-present always", false, []string{"404", "ok"}, 2, "pulled"},
 	} {
 		r := newRegistry(t, c.plan...)
 		var said []string
-		done, err := r.puller(&said).Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), strings.Fields(c.policies), c.present)
+		done, err := r.puller(&said).Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), strings.Fields(c.policies), c.here)
 		if done != c.done || (err == nil) != (c.done != "") {
-			t.Errorf("%s, present %v, registry %q: %q, %v, want %q", c.policies, c.present, c.plan, done, err, c.done)
+			t.Errorf("%s, on the host: %v, registry %q: %q, %v, want %q", c.policies, c.here, c.plan, done, err, c.done)
 		}
 		want := strings.Repeat(pulled+"\n", c.pulls)
 		if got := r.file("calls"); got != strings.TrimSpace(want) {
-			t.Errorf("%s, present %v, registry %q: calls %q, want %d pulls", c.policies, c.present, c.plan, got, c.pulls)
+			t.Errorf("%s, on the host: %v, registry %q: calls %q, want %d pulls", c.policies, c.here, c.plan, got, c.pulls)
 		}
 	}
 }
@@ -116,10 +114,10 @@ func TestLocalVMs(t *testing.T) {
 	r := newRegistry(t)
 	var said []string
 	p := r.puller(&said)
-	if done, err := p.Ensure(t.Context(), mustParse(t, "base"), []string{"always"}, cached); err != nil || done != "local VM" {
+	if done, err := p.Ensure(t.Context(), mustParse(t, "base"), []string{"always"}, true); err != nil || done != "local VM" {
 		t.Errorf("got %q, %v", done, err)
 	}
-	_, err := p.Ensure(t.Context(), mustParse(t, "bose"), []string{"always", "if-not-present"}, cached)
+	_, err := p.Ensure(t.Context(), mustParse(t, "bose"), []string{"always", "if-not-present"}, false)
 	if f := (*job.Failure)(nil); !errors.As(err, &f) || !f.Job || !strings.Contains(err.Error(), `"bose"`) || f.Hint == "" {
 		t.Errorf("a VM that is missing gives %v", err)
 	}
@@ -148,7 +146,7 @@ func TestWhoIsToBlameForAFailedPull(t *testing.T) {
 	} {
 		r := newRegistry(t, c.plan...)
 		var said []string
-		_, err := r.puller(&said).Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, nil)
+		_, err := r.puller(&said).Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, false)
 		if n := len(strings.Fields(r.file("calls"))) / 2; n != c.pulls {
 			t.Errorf("%q: %d pulls, want %d", c.plan, n, c.pulls)
 		}
@@ -173,7 +171,7 @@ func TestPullUsesTheLoginAndNamesItsOrigin(t *testing.T) {
 	p.Login = func(context.Context) (*Login, string) {
 		return newLogin("r.example", "ci user", "hunter2", "variable CI_REGISTRY_USER"), "a remark"
 	}
-	_, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, nil)
+	_, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, false)
 	if err == nil || !strings.Contains(err.Error(), `refuses user "ci user" (variable CI_REGISTRY_USER)`) {
 		t.Errorf("error %v", err)
 	}
@@ -192,7 +190,7 @@ func TestPullUsesTheLoginAndNamesItsOrigin(t *testing.T) {
 func TestPullSaysHowItGoes(t *testing.T) {
 	r := newRegistry(t, "500", "ok")
 	var said []string
-	if _, err := r.puller(&said).Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, nil); err != nil {
+	if _, err := r.puller(&said).Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, false); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
@@ -219,12 +217,36 @@ func TestPullEndsWithItsContext(t *testing.T) {
 		}
 	}
 	p.RetryPause = 1 << 62 // would be waited for until the end of time
-	_, err := p.Ensure(ctx, mustParse(t, "r.example/o/macos:15"), []string{"always", "if-not-present"}, cached)
+	_, err := p.Ensure(ctx, mustParse(t, "r.example/o/macos:15"), []string{"always", "if-not-present"}, true)
 	if !errors.Is(err, cause) {
 		t.Errorf("error %v, want the cause", err)
 	}
 	if got := r.file("calls"); got != pulled {
 		t.Errorf("calls %q, want one pull", got)
+	}
+}
+
+// TestPullEndsBeforeTheDiskIsFull has the disk fill up while the image comes in.
+func TestPullEndsBeforeTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	r := newRegistry(t, "slow")
+	var said []string
+	p := r.puller(&said)
+	p.Full = func() error {
+		if _, err := os.Stat(filepath.Join(r.dir, "begun")); err != nil {
+			return nil
+		}
+		return job.Infrastructure(errors.New("5 GB are free"), "")
+	}
+	_, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, false)
+	if f := (*job.Failure)(nil); !errors.As(err, &f) || f.Job || err.Error() != "5 GB are free" {
+		t.Errorf("error %v", err)
+	}
+	if got := r.file("calls"); got != pulled {
+		t.Errorf("calls %q, want one pull", got)
+	}
+	if got := r.file("signal"); got != "INT" {
+		t.Errorf("tart got SIG%s, and only SIGINT makes it clear up", got)
 	}
 }
 
@@ -270,7 +292,7 @@ func TestTurnAndRoom(t *testing.T) {
 			return lock, func() { steps = append(steps, "release"); lock.Close() }, err
 		}
 		p.Room = func() error { steps = append(steps, "room"); return c.room }
-		done, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{c.policy}, nil)
+		done, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{c.policy}, false)
 		if done != c.done || (err == nil) != (c.done != "") || c.room != nil && !errors.Is(err, c.room) {
 			t.Errorf("%+v: got %q, %v", c, done, err)
 		}
@@ -306,7 +328,7 @@ func TestProgressOnATerminal(t *testing.T) {
 	var percents []int
 	p := r.puller(&said)
 	p.Percent = func(n int) { percents = append(percents, n) }
-	if _, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, nil); err != nil {
+	if _, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"always"}, false); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(percents, []int{10, 20}) || slices.Contains(said, "  10%") {

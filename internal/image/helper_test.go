@@ -114,7 +114,7 @@ func TestHelpersAreAskedOnlyForAPull(t *testing.T) {
 		t.Error("a login was looked for")
 		return nil, ""
 	}
-	if done, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"if-not-present"}, cached); done != "cached" || err != nil {
+	if done, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{"if-not-present"}, true); done != "cached" || err != nil {
 		t.Errorf("got %q, %v", done, err)
 	}
 }

@@ -87,12 +87,13 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 	defer stop(nil)
 	addresses := k.lookUpAddress(ctx)
 	var last error
+	refused := 0
 	for {
 		left := k.p.Timeout - time.Since(began)
 		if left <= 0 {
 			return nil, k.stuck(next, l, last)
 		}
-		actx, cancel := context.WithTimeoutCause(ctx, left, errRungTimeout)
+		actx, cancel := context.WithTimeoutCause(ctx, left, errAttemptTimeout)
 		got, err := k.attempt(actx, l, addresses, pass)
 		cancel()
 		if err == nil {
@@ -102,23 +103,38 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 		if ctx.Err() != nil {
 			return nil, asFailure(context.Cause(ctx), "")
 		}
-		if !errors.Is(err, errRungTimeout) {
+		if !errors.Is(err, errAttemptTimeout) {
 			last = err
 		}
+		wait := pace(time.Since(began))
 		switch {
 		case errors.Is(err, guest.ErrAuth):
+			if refused++; refused < loginAttempts {
+				wait = loginPause
+				break
+			}
 			return nil, job.Mistake(fmt.Errorf("%w of VM %s (%s)", err, k.p.VM, k.p.LoginOrigin),
 				"set TART_SSH_USERNAME and TART_SSH_PASSWORD, or --default-ssh-user and --default-ssh-password, to what the image has")
 		case errors.Is(err, guest.ErrHostKey):
 			return nil, job.Infrastructure(err, "something else answers at %s: another VM may have the same address", l.addr)
 		}
-		if err := pause(ctx, pace(time.Since(began))); err != nil {
+		if err := pause(ctx, wait); err != nil {
 			return nil, asFailure(err, "")
 		}
 	}
 }
 
-var errRungTimeout = errors.New("time is up")
+var errAttemptTimeout = errors.New("time is up")
+
+const (
+	// attemptLimit bounds one attempt from the connection to the login. A server that was still starting may have forgotten a connection that it
+	// took; one that makes its host keys first takes some seconds.
+	attemptLimit = 10 * time.Second
+	// loginAttempts and loginPause: an SSH server may answer before the service that knows the users does, and refuses them then. OpenSSH bars an
+	// address for a while at the fourth refusal. https://man.openbsd.org/sshd_config#PerSourcePenalties
+	loginAttempts = 3
+	loginPause    = time.Second
+)
 
 // pace is the pause before the next attempt: short at first, for the moment of readiness should not be missed by much, and never so
 // long that a slow guest waits noticeably. 10 ms up to half a second.
@@ -136,6 +152,8 @@ func (k *Keeper) attempt(ctx context.Context, l *link, addresses <-chan answer, 
 		return nil, err
 	}
 	pass(rungAddress)
+	ctx, stop := context.WithTimeoutCause(ctx, attemptLimit, errAttemptTimeout)
+	defer stop()
 	dctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(dctx, "tcp", netip.AddrPortFrom(l.addr, uint16(k.p.Port)).String())

@@ -21,8 +21,6 @@ type imageWork struct {
 	policies []string
 	// hold keeps the image from being removed until its clone exists.
 	hold *host.Lock
-	// rows is what tart last listed.
-	rows []tart.VM
 	// found says that the image was seen in tart's cache.
 	found bool
 }
@@ -89,14 +87,14 @@ func (p *preparation) ensureImage(ctx context.Context, ref image.Reference) erro
 		return err
 	}
 	images := p.images()
-	var err error
-	if p.image.rows, err = images.list(ctx); err != nil {
+	here, err := images.present(ctx, ref, p.image.policies)
+	if err != nil {
 		return err
 	}
 	endSection := func() {}
 	inSection := false
 	puller := images.puller(ctx, ref, image.Logins{Settings: p.Settings, Job: p.Job, Helpers: &image.Helpers{Environ: p.Environ}},
-		host.Holder{JobID: p.Job.ID, Project: p.Job.Project, Since: began.UTC()}, p.image.rows,
+		host.Holder{JobID: p.Job.ID, Project: p.Job.Project, Since: began.UTC()},
 		func(format string, args ...any) {
 			if !inSection {
 				inSection = true
@@ -104,7 +102,7 @@ func (p *preparation) ensureImage(ctx context.Context, ref image.Reference) erro
 			}
 			p.Log.Linef(format, args...)
 		})
-	done, err := puller.Ensure(ctx, ref, p.image.policies, p.image.rows)
+	done, err := puller.Ensure(ctx, ref, p.image.policies, here)
 	endSection()
 	if err != nil {
 		return err
@@ -155,7 +153,7 @@ func (p *preparation) keepBudget(ctx context.Context) {
 // cloneImage makes the VM. The image was there when it was last looked for; if it is gone by now, a pull policy that would pull it is applied
 // once more. tart itself would pull it whatever the policy.
 func (p *preparation) cloneImage(ctx context.Context, client *tart.Client, ref image.Reference, name string) error {
-	if err := p.images().room(ctx, p.image.rows, p.Log.Linef); err != nil {
+	if err := p.images().room(ctx, p.Log.Linef); err != nil {
 		return err
 	}
 	err := p.tryClone(ctx, client, ref, name)

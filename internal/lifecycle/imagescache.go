@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -34,8 +35,20 @@ func (im *Images) list(ctx context.Context) ([]tart.VM, error) {
 	return rows, nil
 }
 
+// present tells whether an image is on the host. Where it is seen at once, or is pulled anyway, tart need not be asked.
+func (im *Images) present(ctx context.Context, ref image.Reference, policies []string) (bool, error) {
+	if ref.Local() && im.Tart.HasVM(ref.Name) {
+		return true, nil
+	}
+	if _, cached := im.Tart.Cached(ref.Name); cached || slices.Equal(policies, []string{"always"}) && !ref.Local() {
+		return cached, nil
+	}
+	rows, err := im.list(ctx)
+	return slices.ContainsFunc(rows, func(v tart.VM) bool { return v.Name == ref.Name && v.Local() == ref.Local() }), err
+}
+
 // puller makes what pulls an image; who is told to others that wait for the same image.
-func (im *Images) puller(ctx context.Context, ref image.Reference, logins image.Logins, who host.Holder, rows []tart.VM, say func(string, ...any)) *image.Puller {
+func (im *Images) puller(ctx context.Context, ref image.Reference, logins image.Logins, who host.Holder, say func(string, ...any)) *image.Puller {
 	s, client := im.Settings, im.Tart
 	if s.AutoPrune {
 		client = client.AutoPruning()
@@ -52,7 +65,7 @@ func (im *Images) puller(ctx context.Context, ref image.Reference, logins image.
 			}
 			return lock.File(), lock.Release, nil
 		},
-		Room: func() error { return im.room(ctx, rows, say) },
+		Room: func() error { return im.room(ctx, say) }, Full: im.watch(ctx),
 	}
 }
 
@@ -74,9 +87,9 @@ func (im *Images) Pull(ctx context.Context, ref image.Reference, logins image.Lo
 			hold.Release()
 		}
 	}()
-	puller := im.puller(ctx, ref, logins, host.Holder{Since: time.Now().UTC()}, nil, say)
+	puller := im.puller(ctx, ref, logins, host.Holder{Since: time.Now().UTC()}, say)
 	puller.Percent = percent
-	if done, err = puller.Ensure(ctx, ref, []string{"always"}, nil); err != nil {
+	if done, err = puller.Ensure(ctx, ref, []string{"always"}, false); err != nil {
 		return "", nil, err
 	}
 	if digest, _ := im.Tart.Cached(ref.Name); digest != "" {
@@ -85,10 +98,34 @@ func (im *Images) Pull(ctx context.Context, ref image.Reference, logins image.Lo
 	return done, hold, im.State.NoteImageUse(ref.Name, time.Now())
 }
 
-// room refuses where the disk is so full that neither a pull nor a VM should be begun. VMs share their image's blocks, so only the reserve
-// counts. Where tart makes room by itself, it only warns. rows are what tart lists, for the message;
-// nil if that has to be asked for.
-func (im *Images) room(ctx context.Context, rows []tart.VM, say func(string, ...any)) error {
+// room refuses where the disk is so full that neither a pull nor a VM should be begun. Where tart makes room by itself, it only warns.
+func (im *Images) room(ctx context.Context, say func(string, ...any)) error {
+	err := im.full()
+	if err == nil {
+		return nil
+	}
+	if im.Settings.AutoPrune {
+		say("warning: %v; tart may remove cached images to make room (--auto-prune)", err)
+		return nil
+	}
+	return im.explainFull(ctx, err)
+}
+
+// watch is room while a pull goes on; nil where tart makes room by itself.
+func (im *Images) watch(ctx context.Context) func() error {
+	if im.Settings.AutoPrune || im.Settings.DiskReserveGB == 0 {
+		return nil
+	}
+	return func() error {
+		if err := im.full(); err != nil {
+			return im.explainFull(ctx, fmt.Errorf("the pull was ended: %w", err))
+		}
+		return nil
+	}
+}
+
+// full tells of less free space than the reserve. VMs share their image's blocks, so only that counts.
+func (im *Images) full() error {
 	reserve := im.Settings.DiskReserveGB
 	if reserve == 0 {
 		return nil
@@ -101,15 +138,16 @@ func (im *Images) room(ctx context.Context, rows []tart.VM, say func(string, ...
 	if float64(free) >= float64(reserve)*gb {
 		return nil
 	}
-	err = fmt.Errorf("the disk of %s is nearly full: %.1f GB are free, and %d GB should be (%s)", im.Tart.Home(), float64(free)/gb, reserve,
+	return fmt.Errorf("the disk of %s is nearly full: %.1f GB are free, and %d GB should be (%s)", im.Tart.Home(), float64(free)/gb, reserve,
 		originOf(im.Settings, "disk-reserve"))
-	if im.Settings.AutoPrune {
-		say("warning: %v; tart may remove cached images to make room (--auto-prune)", err)
-		return nil
+}
+
+// explainFull adds what takes room.
+func (im *Images) explainFull(ctx context.Context, err error) error {
+	if f := (*job.Failure)(nil); errors.As(err, &f) {
+		return err
 	}
-	if rows == nil {
-		rows, _ = im.list(ctx)
-	}
+	rows, _ := im.list(ctx)
 	return job.Infrastructure(err, "what takes room: %s. `gitlab-runner-tart-driver images prune` removes cached images, --image-budget keeps them in bounds",
 		im.takesRoom(rows))
 }

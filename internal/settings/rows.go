@@ -19,7 +19,7 @@ func hostSettings() []Setting {
 			Help: "number of jobs at once among which --auto-resources divides the host",
 			set:  number(func(s *Settings) *int { return &s.Concurrency }, 1, 64, "")},
 		{Name: "max-vm-count", Variables: []string{"TART_MAX_VM_COUNT"}, Default: "2", Takes: "N", Stages: prepare,
-			Help:  "number of VMs that may run at once; further jobs wait. --concurrency raises it where that is more. Apple allows two macOS guests a host. A job may only ask for fewer",
+			Help:  "number of VMs that may run at once; further jobs wait. --concurrency raises the default where that is more. Apple allows two macOS guests a host. A job may only ask for fewer",
 			set:   number(func(s *Settings) *int { return &s.MaxVMs }, 1, 64, ""),
 			bound: atMost(func(s *Settings) int { return s.MaxVMs }, (*Settings).Slots, "max-vm-count")},
 		{Name: "slot-timeout", Default: "3600", Takes: "SECONDS", Stages: prepare,

@@ -99,7 +99,12 @@ func (s *Settings) FromJob(name string) bool {
 func (s *Settings) IsDefault(name string) bool { return s.origins[name] == DefaultOrigin }
 
 // Slots is the number of VMs that may run on this host at once.
-func (s *Settings) Slots() int { return max(s.MaxVMs, s.Concurrency) }
+func (s *Settings) Slots() int {
+	if !s.IsDefault("max-vm-count") {
+		return s.MaxVMs
+	}
+	return max(s.MaxVMs, s.Concurrency)
+}
 
 // Sources are where values come from, later ones before earlier ones: defaults, config file, flags, job variables. A list has its items
 // on lines of their own.

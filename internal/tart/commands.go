@@ -115,6 +115,9 @@ type PullOptions struct {
 	Line func(string)
 }
 
+// ErrDiscard as the cause of a context's end makes a pull give up what it has downloaded so far. Otherwise tart resumes that.
+var ErrDiscard = errors.New("what was downloaded is given up")
+
 // Pull brings the image into tart's cache. It always asks the registry.
 func (c *Client) Pull(ctx context.Context, reference string, opt PullOptions) error {
 	args := []string{"pull"}
@@ -124,7 +127,7 @@ func (c *Client) Pull(ctx context.Context, reference string, opt PullOptions) er
 	if opt.Concurrency > 0 {
 		args = append(args, "--concurrency", strconv.Itoa(opt.Concurrency))
 	}
-	_, err := c.run(ctx, options{env: opt.Credentials.environ(), line: opt.Line, interrupt: interruptPull}, append(args, reference)...)
+	_, err := c.run(ctx, options{env: opt.Credentials.environ(), line: opt.Line}, append(args, reference)...)
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"syscall"
 )
 
 // Kind is what went wrong in a tart call, as far as its exit code and text tell.
@@ -164,6 +163,3 @@ func LastWords(out []byte) string {
 	}
 	return text
 }
-
-// interruptPull leaves what was downloaded: tart resumes it, and only SIGINT makes it delete it.
-const interruptPull = syscall.SIGTERM

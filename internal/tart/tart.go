@@ -124,6 +124,12 @@ func (c *Client) Path() string { return c.path }
 // https://github.com/openai/tart/blob/main/Sources/tart/VMStorageLocal.swift
 func (c *Client) VMDir(name string) string { return filepath.Join(c.home, "vms", name) }
 
+// HasVM tells whether there is a local VM of this name, at the price of a file look-up instead of a process.
+func (c *Client) HasVM(name string) bool {
+	st, err := os.Stat(filepath.Join(c.VMDir(name), "config.json"))
+	return err == nil && st.Mode().IsRegular()
+}
+
 // VMDirs lists the names of the directories that hold local VMs, at the price of one directory read instead of a process. It is a
 // hint only: ok is false where the directory can't be read, and names may be of incomplete VMs.
 func (c *Client) VMDirs() (names []string, ok bool) {
@@ -158,8 +164,6 @@ type options struct {
 	env []string
 	// line gets each line of stdout as it comes.
 	line func(string)
-	// interrupt is the signal that ends the call when its context does.
-	interrupt syscall.Signal
 }
 
 // killDelay is how long a child may take to end after it was asked to, and how long its pipes may stay open after it ended.
@@ -176,11 +180,12 @@ func (c *Client) run(ctx context.Context, opt options, args ...string) (call, er
 		cmd.Stdout = &lineWriter{keep: &stdout, emit: opt.line}
 	}
 	cmd.Stderr = &stderr
-	sig := opt.interrupt
-	if sig == 0 {
-		sig = syscall.SIGTERM
+	cmd.Cancel = func() error {
+		if errors.Is(context.Cause(ctx), ErrDiscard) {
+			return cmd.Process.Signal(os.Interrupt) // the one signal that tart clears up after
+		}
+		return cmd.Process.Signal(syscall.SIGTERM)
 	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(sig) }
 	cmd.WaitDelay = killDelay
 	err := cmd.Run()
 	done := call{args: args, stdout: stdout.Bytes(), stderr: stderr.Bytes(), exitCode: -1}
