@@ -235,7 +235,7 @@ func TestCallsOfAJob(t *testing.T) {
 		}
 	}
 	slices.Sort(commands)
-	if got := strings.Join(commands, " "); got != "clone delete ip list run set" {
+	if got := strings.Join(commands, " "); got != "clone delete ip run set" {
 		t.Errorf("tart is called for: %s", got)
 	}
 	raw, _ := json.Marshal(h.calls())
@@ -256,6 +256,28 @@ func TestDeepStateDirectory(t *testing.T) {
 	says(t, r, "it works")
 	if left, err := os.ReadDir(filepath.Join(deep, "vms")); err != nil || len(left) > 0 {
 		t.Errorf("left: %v (%v)", left, err)
+	}
+	h.assertClean()
+}
+
+// TestCleanupWithMistakes destroys the VM whatever is wrong with what cleanup is given, and tells of it.
+func TestCleanupWithMistakes(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	for _, args := range [][]string{{"-x", "/nowhere/tart"}, {"--no-such-flag"}, {"--timeout", "never"}, {"--config", "/nowhere/config.toml"}} {
+		vm := ""
+		r := h.run(job("echo it works"), func(o *trial.Options) {
+			o.Driver.Cleanup.Args = append(o.Driver.Cleanup.Args, args...)
+			o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
+				if s.Name == trial.StagePrepare {
+					vm = h.theVM()
+				}
+			}
+		})
+		want(t, r, trial.Success, "", 0)
+		if slices.Contains(h.vms(), vm) {
+			t.Errorf("%v: VM %s is left: %s", args, vm, r.Log)
+		}
 	}
 	h.assertClean()
 }

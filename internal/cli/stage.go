@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -118,46 +119,65 @@ func newStageCommand(env Env, stage, use, short string, args cobra.PositionalArg
 			log = env.Stdout // GitLab Runner logs a cleanup's stderr as warnings
 		}
 		s, err := newStage(env, stage, given, *file, log)
-		if err != nil {
+		if s == nil {
 			return err
 		}
-		return run(cmd, args, s)
+		return errors.Join(run(cmd, args, s), err)
+	}
+	if stage == settings.StageCleanup { // a mistake in its arguments is told, and is no reason to leave a VM
+		cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return errors.Join(cmd.RunE(cmd, nil), &usageError{err}) })
 	}
 	return cmd
 }
 
+// newStage makes what a stage works with. For cleanup it does so whatever is wrong, as well as that is possible, and returns the error, too.
 func newStage(env Env, stage string, given map[string]string, file string, log io.Writer) (*lifecycle.Stage, error) {
 	environ := job.Environ(env.Environ)
-	var values map[string]string
-	if file != "" {
-		var err error
-		if values, err = settings.ReadFile(file); err != nil {
-			return nil, job.Mistake(err, "a config file has the flags' names as keys, such as concurrency = 2")
-		}
-	}
 	j, err := job.Load(environ)
 	if err != nil {
-		return nil, job.Infrastructure(err, "")
+		err = job.Infrastructure(err, "")
+	}
+	s, serr := resolve(environ, stage, given, file, j)
+	err = errors.Join(err, serr)
+	if err != nil && stage != settings.StageCleanup {
+		return nil, err
+	}
+	state, oerr := host.Open(cmp.Or(s.StateDir, defaultStateDir(environ)))
+	if oerr != nil {
+		return nil, job.Infrastructure(oerr, "choose another with --state-dir, the same for all stages")
+	}
+	return &lifecycle.Stage{
+		Settings: s, State: state, Job: j, Log: job.NewLog(log, time.Now), Handover: environ.Handover(),
+		Environ: env.Environ, Executable: env.Executable, Version: version(env),
+	}, err
+}
+
+// resolve works out the settings of a stage.
+func resolve(environ job.Environ, stage string, given map[string]string, file string, j *job.Job) (*settings.Settings, error) {
+	var values map[string]string
+	var ferr error
+	if file != "" {
+		if values, ferr = settings.ReadFile(file); ferr != nil {
+			ferr = job.Mistake(ferr, "a config file has the flags' names as keys, such as concurrency = 2")
+		}
 	}
 	s, errs := settings.Resolve(settings.Sources{
 		File: values, FilePath: file, Flags: given, Variables: j.Variables,
 		Defaults: map[string]string{"state-dir": defaultStateDir(environ)},
 	})
-	if stage != settings.StagePrepare {
-		// The operator's rules may be in prepare's arguments alone. What they forbid ends prepare; the others don't use it.
-		errs = slices.DeleteFunc(errs, func(err error) bool { return errors.As(err, new(*settings.PolicyError)) })
-	}
+	errs = slices.DeleteFunc(errs, func(err error) bool {
+		if errors.As(err, new(*settings.PolicyError)) {
+			// The operator's rules may be in prepare's arguments alone. What they forbid ends prepare; the others don't use it.
+			return stage != settings.StagePrepare
+		}
+		v := (*settings.ValueError)(nil) // a job's own mistakes ended prepare, which told of them
+		return stage == settings.StageCleanup && errors.As(err, &v) && v.Origin.IsVariable()
+	})
 	if len(errs) > 0 {
-		return nil, job.Mistake(errors.Join(errs...), "a job's variables are set in .gitlab-ci.yml or in the project's CI/CD settings, flags in the runner's config.toml")
+		ferr = errors.Join(ferr,
+			job.Mistake(errors.Join(errs...), "a job's variables are set in .gitlab-ci.yml or in the project's CI/CD settings, flags in the runner's config.toml"))
 	}
-	state, err := host.Open(s.StateDir)
-	if err != nil {
-		return nil, job.Infrastructure(err, "choose another with --state-dir, the same for all stages")
-	}
-	return &lifecycle.Stage{
-		Settings: s, State: state, Job: j, Log: job.NewLog(log, time.Now), Handover: environ.Handover(),
-		Environ: env.Environ, Executable: env.Executable, Version: version(env),
-	}, nil
+	return s, ferr
 }
 
 // defaultStateDir is the directory that config used, or else one in the home directory. It must not depend on TMPDIR, which is another

@@ -3,14 +3,15 @@ package cli
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"gitlab-runner-tart-driver/internal/lifecycle"
 	"gitlab-runner-tart-driver/internal/proc"
 	"gitlab-runner-tart-driver/internal/settings"
+	"gitlab-runner-tart-driver/internal/tart"
 )
 
 func newConfigCommand(env Env) *cobra.Command {
@@ -56,13 +57,6 @@ func newRunCommand(env Env) *cobra.Command {
 func newCleanupCommand(env Env) *cobra.Command {
 	return newStageCommand(env, settings.StageCleanup, "cleanup", "Cleanup stage: destroy the job's VM, and what crashes left", cobra.NoArgs,
 		func(cmd *cobra.Command, _ []string, s *lifecycle.Stage) error {
-			client, err := newTart(s)
-			if err != nil {
-				if names, nerr := s.State.Names(); nerr == nil && len(names) == 0 {
-					return nil // nothing was made, and nothing is to be done
-				}
-				return fmt.Errorf("VMs cannot be removed: %w", err)
-			}
-			return s.Cleanup(cmd.Context(), client)
+			return s.Cleanup(cmd.Context(), sync.OnceValues(func() (*tart.Client, error) { return newTart(s) }))
 		})
 }

@@ -81,7 +81,7 @@ const defaultTimeout = 2 * time.Hour
 
 // Load reads the job from JOB_RESPONSE_FILE. The variables of the environment come second: a job can override CI_JOB_ID and all
 // others, so they say nothing about who the job is. Only where there is no such file (GitLab Runner before 14.1) they must do, and
-// the job is marked as not trusted.
+// the job is marked as not trusted. With an error, the job has at least its variables.
 func Load(env Environ) (*Job, error) {
 	j := &Job{Variables: env.Variables()}
 	path := env.Get("JOB_RESPONSE_FILE")
@@ -91,10 +91,10 @@ func Load(env Environ) (*Job, error) {
 		return j, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the job: JOB_RESPONSE_FILE: %w", err)
+		return j, fmt.Errorf("read the job: JOB_RESPONSE_FILE: %w", err)
 	}
 	if err := j.fromResponse(raw); err != nil {
-		return nil, fmt.Errorf("read the job: JOB_RESPONSE_FILE %s: %w", path, err)
+		return j, fmt.Errorf("read the job: JOB_RESPONSE_FILE %s: %w", path, err)
 	}
 	return j, nil
 }

@@ -6,12 +6,12 @@ import (
 	"fmt"
 
 	"gitlab-runner-tart-driver/internal/job"
-	"gitlab-runner-tart-driver/internal/tart"
 )
 
 // Cleanup destroys the job's VM with all that belongs to it, and then sweeps. Without a VM it has nothing to do and says nothing. It
-// tolerates that most of what a stage has is missing: it is called whatever happened before.
-func (s *Stage) Cleanup(ctx context.Context, client *tart.Client) error {
+// tolerates that most of what a stage has is missing, tart included: it is called whatever happened before, and a living keeper has a tart
+// of its own.
+func (s *Stage) Cleanup(ctx context.Context, client Client) error {
 	err := s.destroyOwn(ctx, client)
 	swept := Sweep(ctx, s.State, client)
 	for _, vm := range swept.VMs {
@@ -24,7 +24,7 @@ func (s *Stage) Cleanup(ctx context.Context, client *tart.Client) error {
 }
 
 // destroyOwn destroys all VMs that have the job's key; there is more than one only if a prepare was killed and tried again.
-func (s *Stage) destroyOwn(ctx context.Context, client *tart.Client) error {
+func (s *Stage) destroyOwn(ctx context.Context, client Client) error {
 	records, err := s.State.Records()
 	if err != nil {
 		return err

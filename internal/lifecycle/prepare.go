@@ -71,6 +71,9 @@ func (s *Stage) Prepare(ctx context.Context, client *tart.Client) (err error) {
 	return p.boot(ctx)
 }
 
+// client is p.tart as a Client.
+func (p *preparation) client() (*tart.Client, error) { return p.tart, nil }
+
 // step writes a line about a finished step.
 func (p *preparation) step(began time.Time, format string, args ...any) {
 	p.Log.Linef("  %-58s %s", fmt.Sprintf(format, args...), job.Took(time.Since(began)))
@@ -78,10 +81,10 @@ func (p *preparation) step(began time.Time, format string, args ...any) {
 
 // sweep removes what earlier crashes left, and earlier VMs of this very job: GitLab Runner tries prepare three times.
 func (p *preparation) sweep(ctx context.Context) {
-	if err := p.destroyOwn(ctx, p.tart); err != nil {
+	if err := p.destroyOwn(ctx, p.client); err != nil {
 		p.Log.Linef("warning: %v", err)
 	}
-	swept := Sweep(ctx, p.State, p.tart)
+	swept := Sweep(ctx, p.State, p.client)
 	for _, vm := range swept.VMs {
 		p.Log.Linef("removed VM %s, which an earlier crash had left", vm)
 	}
@@ -231,9 +234,9 @@ func (p *preparation) tidy() {
 	var err error
 	switch {
 	case p.entry != nil:
-		err = destroyOrphan(ctx, p.tart, p.entry)
+		err = destroyOrphan(ctx, p.client, p.entry)
 	case p.vm != "" && p.State.HasRecord(p.vm):
-		err = destroyJob(ctx, p.State, p.tart, host.Record{VM: p.vm, JobKey: p.Job.Key})
+		err = destroyJob(ctx, p.State, p.client, host.Record{VM: p.vm, JobKey: p.Job.Key})
 	}
 	if err != nil {
 		p.Log.Linef("warning: %v", err)

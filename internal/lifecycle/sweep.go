@@ -21,6 +21,9 @@ const (
 	claimLimit = 15 * time.Second
 )
 
+// Client gets the tart client, which may not be had: most of what is to be cleared up needs none.
+type Client func() (*tart.Client, error)
+
 // Swept is what a sweep did.
 type Swept struct {
 	// VMs that were removed, by name.
@@ -31,23 +34,16 @@ type Swept struct {
 
 // Sweep removes what crashes left: VMs whose keeper is gone, and VMs of this state directory that have no record. A record whose lock
 // is held is never touched, so living jobs are safe.
-func Sweep(ctx context.Context, state *host.State, client *tart.Client) Swept {
+func Sweep(ctx context.Context, state *host.State, client Client) Swept {
 	var swept Swept
 	names, err := state.Names()
 	if err != nil {
 		swept.Errors = append(swept.Errors, err)
 	}
 	// VMs first, records second: a VM always has its record before it exists.
-	vms, ok := client.VMDirs()
-	if !ok {
-		vms = nil
-		listed, err := client.List(ctx)
-		if err != nil {
-			swept.Errors = append(swept.Errors, err)
-		}
-		for _, vm := range listed {
-			vms = append(vms, vm.Name)
-		}
+	vms, err := vmsOfHost(ctx, client)
+	if err != nil && (len(names) > 0 || !errors.Is(err, tart.ErrNotFound)) { // without tart and records nothing was ever made
+		swept.Errors = append(swept.Errors, err)
 	}
 	for _, name := range names {
 		entry, ok, err := state.Claim(name)
@@ -64,7 +60,7 @@ func Sweep(ctx context.Context, state *host.State, client *tart.Client) Swept {
 		if !state.Owns(name) || state.HasRecord(name) {
 			continue
 		}
-		if err := client.Destroy(ctx, name); err != nil {
+		if err := destroyVM(ctx, client, name); err != nil {
 			swept.Errors = append(swept.Errors, fmt.Errorf("remove VM %s, which has no record: %w", name, err))
 			continue
 		}
@@ -74,10 +70,34 @@ func Sweep(ctx context.Context, state *host.State, client *tart.Client) Swept {
 	return swept
 }
 
+// vmsOfHost are the names of all local VMs.
+func vmsOfHost(ctx context.Context, client Client) (names []string, err error) {
+	c, err := client()
+	if err != nil {
+		return nil, err
+	}
+	if names, ok := c.VMDirs(); ok {
+		return names, nil
+	}
+	vms, err := c.List(ctx)
+	for _, vm := range vms {
+		names = append(names, vm.Name)
+	}
+	return names, err
+}
+
+func destroyVM(ctx context.Context, client Client, name string) error {
+	c, err := client()
+	if err != nil {
+		return err
+	}
+	return c.Destroy(ctx, name)
+}
+
 // destroyOrphan destroys a VM that nobody answers for, whose record this process has claimed. On failure the record stays.
-func destroyOrphan(ctx context.Context, client *tart.Client, entry *host.Entry) error {
+func destroyOrphan(ctx context.Context, client Client, entry *host.Entry) error {
 	tart.PowerOffOrphan(entry.Record.Run, powerOffLimit)
-	if err := client.Destroy(ctx, entry.Record.VM); err != nil {
+	if err := destroyVM(ctx, client, entry.Record.VM); err != nil {
 		entry.Release()
 		return fmt.Errorf("remove VM %s, whose keeper is gone: %w", entry.Record.VM, err)
 	}
@@ -85,7 +105,7 @@ func destroyOrphan(ctx context.Context, client *tart.Client, entry *host.Entry) 
 }
 
 // destroyJob destroys the VM of a record, through its keeper where that lives.
-func destroyJob(ctx context.Context, state *host.State, client *tart.Client, rec host.Record) error {
+func destroyJob(ctx context.Context, state *host.State, client Client, rec host.Record) error {
 	if entry, ok, err := state.Claim(rec.VM); ok || err != nil {
 		if err != nil {
 			return err

@@ -56,7 +56,7 @@ func (e *PolicyError) Error() string {
 func (row Setting) setForJob(s, operator *Settings, value, variable string) error {
 	trial := *operator
 	if expected := row.set(&trial, value); expected != "" {
-		return &ValueError{Origin: Origin("variable " + variable), Value: value, Secret: row.Secret, Expected: expected}
+		return &ValueError{Origin: ofVariable(variable), Value: value, Secret: row.Secret, Expected: expected}
 	}
 	refuse := func(format string, args ...any) error {
 		return &PolicyError{Variable: variable, Value: value, Secret: row.Secret, Allowed: fmt.Sprintf(format, args...)}
@@ -74,7 +74,7 @@ func (row Setting) setForJob(s, operator *Settings, value, variable string) erro
 		}
 	}
 	row.set(s, value)
-	s.origins[row.Name] = Origin("variable " + variable)
+	s.origins[row.Name] = ofVariable(variable)
 	return nil
 }
 

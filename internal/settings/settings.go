@@ -84,6 +84,14 @@ type Settings struct {
 // Origin says where a value came from, in words for a person, such as "flag --cpu".
 type Origin string
 
+const variablePrefix = "variable "
+
+// ofVariable is the origin of a job variable's value.
+func ofVariable(name string) Origin { return Origin(variablePrefix + name) }
+
+// IsVariable tells whether a value came from a job variable, and not from the operator.
+func (o Origin) IsVariable() bool { return strings.HasPrefix(string(o), variablePrefix) }
+
 // DefaultOrigin is the origin of a value that nobody set.
 const DefaultOrigin Origin = "default"
 
@@ -92,7 +100,7 @@ func (s *Settings) Origin(name string) Origin { return s.origins[name] }
 
 // FromJob tells whether the job set the setting, and not the operator.
 func (s *Settings) FromJob(name string) bool {
-	return strings.HasPrefix(string(s.origins[name]), "variable ")
+	return s.origins[name].IsVariable()
 }
 
 // IsDefault tells whether nobody set the setting.
