@@ -159,9 +159,25 @@ func (s *State) RemovePartial() {
 			making = livingProcess(pid)
 		}
 		if strings.HasPrefix(d.Name(), removed) || strings.HasPrefix(d.Name(), partial) && !making {
-			os.RemoveAll(filepath.Join(s.vmsDir(), d.Name()))
+			_ = removeAll(filepath.Join(s.vmsDir(), d.Name())) // the next one tries again
 		}
 	}
+}
+
+// removeAll removes a tree even if directories in it can't be written, such as those of Go's module cache that a job leaves in its builds
+// directory.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error { // a directory comes before it is read; links are not followed
+		if err == nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
 }
 
 func livingProcess(pid string) bool {
@@ -238,7 +254,7 @@ func (e *Entry) Remove() error {
 	gone := filepath.Join(e.state.vmsDir(), removed+e.Record.VM)
 	err := os.Rename(dir, gone) // in one step, so that no half-removed record is ever seen
 	if err == nil {
-		err = os.RemoveAll(gone)
+		err = removeAll(gone)
 	}
 	if err != nil {
 		return fmt.Errorf("remove record of %s: %w", e.Record.VM, err)

@@ -24,7 +24,7 @@ const provisionLimit = 10 * time.Minute
 // provision sets the guest up for its job.
 func (p *preparation) provision(ctx context.Context, info guest.Info, mounts []provision.Mount) error {
 	s := p.Settings
-	plan := provision.Plan{Mounts: mounts, Timezone: hostTimezone(s.Timezone), CheckRunner: s.InstallRunner || s.ForceInstallRunner}
+	plan := provision.Plan{Mounts: mounts, ShareWait: s.Timeout, Timezone: hostTimezone(s.Timezone), CheckRunner: s.InstallRunner || s.ForceInstallRunner}
 	if plan.Empty() {
 		return nil
 	}

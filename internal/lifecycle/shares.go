@@ -36,6 +36,11 @@ func (p *preparation) workOutShares() (shares, error) {
 		if other, ok := taken[s.guest]; ok {
 			return job.Mistake(fmt.Errorf("%s and %s have the same place in the VM, %s", other, s.title, s.guest), "give each its own")
 		}
+		for place, other := range taken { // a link inside a share would be made on the host
+			if strings.HasPrefix(s.guest, place+"/") || strings.HasPrefix(place, s.guest+"/") {
+				return job.Mistake(fmt.Errorf("%s, at %s in the VM, and %s, at %s, are one inside the other", other, place, s.title, s.guest), "give each a place of its own")
+			}
+		}
 		taken[s.guest] = s.title
 		if other, ok := named[s.name]; ok {
 			return job.Mistake(fmt.Errorf("%s and %s would have the same name in the VM, %q", other, s.title, s.name), "give one another place")
@@ -125,21 +130,26 @@ func shareName(guest string) string {
 }
 
 // jobDirs are the builds and cache directories. A project has its own for each place on the host, and a place has one VM: so no two
-// running VMs share one, and a project finds what it left.
+// running VMs share one, and a project finds what it left. A job whose project only its own variables tell has directories that go with its VM.
 func (p *preparation) jobDirs() []hostShare {
 	s := p.Settings
 	var dirs []hostShare
-	own := filepath.Join(projectDir(p.Job), strconv.Itoa(p.slot.Index))
 	builds, cache := p.guestDirs()
+	withVM := func(name string) string { return filepath.Join(p.State.EntryDir(p.vm), name) }
+	ofProject := func(dir, name string) string {
+		if p.Job.ProjectID == 0 {
+			return withVM(name)
+		}
+		return filepath.Join(expandHome(dir, p.homeDir()), projectDir(p.Job), strconv.Itoa(p.slot.Index))
+	}
 	switch {
 	case s.HostDir:
-		// Among the VM's own files, which go with it.
-		dirs = append(dirs, hostShare{name: "builds", host: filepath.Join(p.State.EntryDir(p.vm), "builds"), guest: builds, title: "the host's directory for builds (host-dir)"})
+		dirs = append(dirs, hostShare{name: "builds", host: withVM("builds"), guest: builds, title: "the host's directory for builds (host-dir)"})
 	case s.BuildsDir != "":
-		dirs = append(dirs, hostShare{name: "builds", host: filepath.Join(expandHome(s.BuildsDir, p.homeDir()), own), guest: builds, title: "builds-dir " + s.BuildsDir})
+		dirs = append(dirs, hostShare{name: "builds", host: ofProject(s.BuildsDir, "builds"), guest: builds, title: "builds-dir " + s.BuildsDir})
 	}
 	if s.CacheDir != "" {
-		dirs = append(dirs, hostShare{name: "cache", host: filepath.Join(expandHome(s.CacheDir, p.homeDir()), own), guest: cache, title: "cache-dir " + s.CacheDir})
+		dirs = append(dirs, hostShare{name: "cache", host: ofProject(s.CacheDir, "cache"), guest: cache, title: "cache-dir " + s.CacheDir})
 	}
 	return dirs
 }

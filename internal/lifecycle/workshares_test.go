@@ -97,6 +97,8 @@ func TestSharesThatCannotBe(t *testing.T) {
 		"no syntax":         {volumes: []string{"/a"}, says: `"/a"`, mistake: true},
 		"same place":        {volumes: []string{"~/data:/x", "~:/x/"}, says: "the same place", mistake: true},
 		"place of builds":   {flags: map[string]string{"builds-dir": "~/b"}, volumes: []string{"~/data:/opt/builds"}, says: "the same place", mistake: true},
+		"one in the other":  {volumes: []string{"~/data:/x/y", "~:/x"}, says: "one inside the other", mistake: true},
+		"builds inside":     {flags: map[string]string{"builds-dir": "~/b"}, volumes: []string{"~/data:/opt"}, says: "one inside the other", mistake: true},
 		"no directory":      {volumes: []string{"~/missing:/x"}, says: "missing", mistake: true},
 		"a file":            {volumes: []string{"~/file:/x"}, says: "is not a directory", mistake: true},
 		"colon":             {flags: map[string]string{"cache-dir": "~/a:b"}, says: "colon", mistake: true},

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -18,7 +19,7 @@ func (s *sandbox) mount(shell string, mounts ...Mount) ended {
 	for i := range mounts {
 		mounts[i].Target = s.path(mounts[i].Target)
 	}
-	return s.run(shell, s.moved(Plan{Mounts: mounts}.Script(), macShares))
+	return s.run(shell, s.moved(Plan{Mounts: mounts, ShareWait: time.Second}.Script(), macShares))
 }
 
 // leadsTo checks a link.
@@ -202,7 +203,7 @@ func TestLinuxMountsTheSharesItself(t *testing.T) {
 				if c.mounted {
 					s.dir(linuxShares + "/share")
 				}
-				plan := Plan{Mounts: []Mount{{Name: "share", Target: s.path("place"), Title: "volume"}}}
+				plan := Plan{Mounts: []Mount{{Name: "share", Target: s.path("place"), Title: "volume"}}, ShareWait: time.Second}
 				got := s.run(shell, s.moved(plan.Script(), linuxShares))
 				if got.code != c.code {
 					t.Errorf("got %+v, want exit code %d", got, c.code)

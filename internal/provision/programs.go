@@ -25,7 +25,7 @@ share() {
   n=0
   while [ ! -d "$from" ]; do
     n=$((n+1))
-    [ $n -le 100 ] || { say "$4: the share does not appear at $from in the VM"; return 1; }
+    [ $n -le $share_wait ] || { say "$4: the share does not appear at $from in the VM"; return 1; }
     sleep 0.1
   done
   if [ -L "$2" ]; then
@@ -44,14 +44,14 @@ share() {
 
 // timezoneFunction sets the time zone. systemsetup is macOS's own way; it needs root, and says little where it fails.
 const timezoneFunction = `timezone() {
-  [ -e "/usr/share/zoneinfo/$1" ] || { say "the VM does not know the time zone $1"; return 1; }
+  [ -f "/usr/share/zoneinfo/$1" ] || { say "the VM does not know the time zone $1"; return 1; }
   if [ "$(uname -s)" = Darwin ] && command -v systemsetup >/dev/null; then
     root systemsetup -settimezone "$1" >/dev/null 2>&1
   elif command -v timedatectl >/dev/null && root timedatectl set-timezone "$1" 2>/dev/null; then
     return 0
   fi
   case "$(readlink /etc/localtime)" in */"$1") return 0 ;; esac
-  root ln -sf "/usr/share/zoneinfo/$1" /etc/localtime && { [ ! -e /etc/timezone ] || echo "$1" | root tee /etc/timezone >/dev/null; } ||
+  root ln -sf "/usr/share/zoneinfo/$1" /etc/localtime && { [ ! -e /etc/timezone ] || root sh -c 'echo "$1" > /etc/timezone' sh "$1"; } ||
     { say "the time zone cannot be set in the VM"; return 1; }
 }
 `
@@ -62,22 +62,22 @@ check_runner() { have=$(runner_version gitlab-runner); say "runner=$have"; }
 `
 
 // installFunction gives the guest GitLab Runner: the host's own, which follows this script in the same file, or else one that is fetched by
-// curl, wget or brew, in the order of the Python driver's README. /usr/local/bin is on every login shell's PATH on macOS and Linux.
+// curl, wget or brew, in the order of the Python driver's README. It takes the place of one that is there, or else /usr/local/bin, which is on
+// every login shell's PATH on macOS and Linux.
 // https://docs.gitlab.com/runner/install/osx/
 const installFunction = `install_runner() {
   case "$1" in ''|latest) tag=latest ;; *) tag=v${1#v} ;; esac
   case "$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=amd64 ;; esac
   url=https://gitlab-runner-downloads.s3.amazonaws.com/$tag/binaries/gitlab-runner-$(uname -s | tr '[:upper:]' '[:lower:]')-$arch
   file=$(mktemp /tmp/gitlab-runner.XXXXXX) || return 1
+  place=$(command -v gitlab-runner) || place=/usr/local/bin/gitlab-runner
   tried=
   how=
   for way in $2; do
-    case $way in
-      host) tail -c +"$3" "$self" > "$file" || continue ;;
-      *) command -v "$way" >/dev/null || continue ;;
-    esac
+    [ $way = host ] || command -v "$way" >/dev/null || continue
     tried="$tried $way"
     case $way in
+      host) tail -c +"$3" "$self" > "$file" || continue ;;
       curl) curl -fsSL --retry 3 -o "$file" "$url" || continue ;;
       wget) wget -q -O "$file" "$url" || continue ;;
       brew)
@@ -85,7 +85,9 @@ const installFunction = `install_runner() {
         brew install gitlab-runner >/dev/null && how=brew && break
         continue ;;
     esac
-    root mkdir -p /usr/local/bin && root cp "$file" /usr/local/bin/gitlab-runner && root chmod 755 /usr/local/bin/gitlab-runner && how=$way && break
+    chmod 755 "$file"
+    [ -n "$(runner_version "$file")" ] || { say "GitLab Runner of $way does not start in the VM"; continue; }
+    root mkdir -p "$(dirname "$place")" && root cp "$file" "$place" && root chmod 755 "$place" && how=$way && break
   done
   rm -f "$file"
   if [ -z "$how" ]; then

@@ -7,12 +7,15 @@ package provision
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Plan is what a guest needs. The zero Plan needs nothing.
 type Plan struct {
 	// Mounts are shares with a place in the guest.
 	Mounts []Mount
+	// ShareWait is how long a share may take to appear.
+	ShareWait time.Duration
 	// Timezone is an IANA name; empty leaves the guest's own.
 	Timezone string
 	// CheckRunner asks which GitLab Runner the guest has.
@@ -49,7 +52,7 @@ func (p Plan) Script() string {
 	var b strings.Builder
 	b.WriteString(prologue)
 	if len(p.Mounts) > 0 {
-		b.WriteString(mountFunctions)
+		fmt.Fprintf(&b, "share_wait=%d\n%s", p.ShareWait/(100*time.Millisecond), mountFunctions)
 		for _, m := range p.Mounts {
 			mode := "rw"
 			if m.ReadOnly {
@@ -77,12 +80,12 @@ type Install struct {
 
 // Script is a script for bash, zsh or a POSIX sh. What follows it in the same file is not read as script.
 func (i Install) Script() string {
-	const place = "0000000000" // as wide as the number that takes its place
+	const place = "          " // as wide as the number that takes its place
 	head := prologue + checkFunction + installFunction
 	call := func(offset string) string {
 		return fmt.Sprintf("install_runner %s %s %s || exit %d\nexit 0\n", quote(i.Version), quote(strings.Join(i.Methods, " ")), offset, ExitRunner)
 	}
-	return head + call(fmt.Sprintf("%0*d", len(place), len(head)+len(call(place))+1))
+	return head + call(fmt.Sprintf("%-*d", len(place), len(head)+len(call(place))+1))
 }
 
 // Answer is the value of the last answer of the form key=value.
