@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"gitlab-runner-tart-driver/internal/proc"
@@ -31,6 +33,8 @@ type Record struct {
 	Prepare proc.ID `json:"prepare"`
 	Keeper  proc.ID `json:"keeper,omitzero"`
 	Run     proc.ID `json:"run,omitzero"`
+	// Address is the VM's, once it is known and while the VM runs.
+	Address netip.Addr `json:"address,omitzero"`
 }
 
 // Describe names the job for a person.
@@ -46,6 +50,7 @@ type Entry struct {
 	Record Record
 	state  *State
 	lock   *Lock
+	mu     sync.Mutex // held while the record changes
 }
 
 // Prefixes of a record directory that is being made (then comes the maker's pid), and of one that is being removed.
@@ -140,6 +145,13 @@ func (s *State) Records() ([]Record, error) {
 	return recs, nil
 }
 
+// Held tells whether somebody answers for a VM.
+func (s *State) Held(name string) bool {
+	lock, err := tryLock(filepath.Join(s.EntryDir(name), "lock"), false)
+	lock.Release()
+	return errors.Is(err, errBusy)
+}
+
 // HasRecord tells whether a record of this name exists.
 func (s *State) HasRecord(name string) bool {
 	_, err := os.Lstat(s.EntryDir(name))
@@ -232,6 +244,8 @@ func writeRecord(dir string, rec Record) error {
 
 // Update changes the record on disk.
 func (e *Entry) Update(change func(*Record)) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	rec := e.Record
 	change(&rec)
 	if err := writeRecord(e.state.EntryDir(rec.VM), rec); err != nil {
@@ -249,6 +263,8 @@ func (e *Entry) Release() { e.lock.Release() }
 
 // Remove deletes the record and all its files. The VM must be gone.
 func (e *Entry) Remove() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	defer e.lock.Release()
 	dir := e.state.EntryDir(e.Record.VM)
 	gone := filepath.Join(e.state.vmsDir(), removed+e.Record.VM)

@@ -1,10 +1,15 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -42,6 +47,30 @@ func (k *Keeper) lookUpAddress(ctx context.Context) <-chan answer {
 		}
 	}()
 	return answers
+}
+
+// claimAddress writes the VM's address down, and refuses one that an earlier VM has: what answers there may be that VM, and its host key says
+// nothing, for clones of one image have the same.
+func (k *Keeper) claimAddress(addr netip.Addr) error {
+	if !addr.IsValid() {
+		return nil
+	}
+	if err := k.entry.Update(func(r *host.Record) { r.Address = addr }); err != nil {
+		return job.Infrastructure(err, "is the disk of %s full?", k.p.StateDir)
+	}
+	records, err := k.state.Records()
+	if err != nil {
+		return job.Infrastructure(err, "")
+	}
+	mine := k.entry.Record
+	for _, other := range records {
+		earlier := cmp.Or(other.Created.Compare(mine.Created), strings.Compare(other.VM, mine.VM)) < 0
+		if other.Address == addr && earlier && k.state.Held(other.VM) {
+			return job.Infrastructure(fmt.Errorf("VM %s of %s has the same address, %s", other.VM, other.Describe(), addr),
+				"clones that keep their image's MAC address get one address; --mac random, the default, gives each its own")
+		}
+	}
+	return nil
 }
 
 // firstAddress returns the first address that tart tells, or none when ctx ends. Errors that are more than "not yet" are handed on.

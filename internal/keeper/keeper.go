@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"sync"
@@ -168,13 +169,21 @@ func (k *Keeper) boot() {
 	k.tell(Event{Ready: &info})
 }
 
+// tellLimit is how long prepare may take to read an event.
+const tellLimit = 5 * time.Second
+
 // tell sends an event to prepare, which may be gone: that is noticed elsewhere.
 func (k *Keeper) tell(e Event) {
-	_ = k.control.SetWriteDeadline(time.Now().Add(5 * time.Second))
-	if err := send(k.control, e); err != nil {
+	if err := sendWithin(tellLimit, k.control, e); err != nil {
 		k.log.Printf("prepare does not listen: %v", err)
 	}
-	_ = k.control.SetWriteDeadline(time.Time{}) // setting up the guest may take long; the reply to prepare comes after it
+}
+
+// sendWithin sends a message within a limit, which holds for that message only: the next one may be due much later.
+func sendWithin(limit time.Duration, conn *net.UnixConn, m any) error {
+	_ = conn.SetWriteDeadline(time.Now().Add(limit))
+	defer func() { _ = conn.SetWriteDeadline(time.Time{}) }()
+	return send(conn, m)
 }
 
 // watchControl waits for prepare to take over or to end.
@@ -199,7 +208,10 @@ func (k *Keeper) watchRun(run *tart.Run) {
 	k.lost = fmt.Errorf("the VM has ended: %s", reasonText(reason))
 	close(k.vmGone)
 	k.log.Print(k.lost)
-	k.slot.Release() // others need not wait until this job's cleanup
+	k.slot.Release()                                                                          // others need not wait until this job's cleanup
+	if err := k.entry.Update(func(r *host.Record) { r.Address = netip.Addr{} }); err != nil { // another VM may get it now
+		k.log.Print(err)
+	}
 	k.triggers <- vmEnded
 	// A VM that loses power says no goodbye: its connection would stay open for ever. What it had sent is here within moments.
 	_ = pause(k.condemned, lastBytes)

@@ -18,8 +18,17 @@ import (
 // climb starts the VM and climbs from rung to rung until the guest runs commands.
 func (k *Keeper) climb(ctx context.Context) (guest.Info, error) {
 	began := time.Now()
+	dropped := false
 	for {
 		info, err := k.climbOnce(ctx)
+		if tart.KindOf(err) == tart.KindRestore && !dropped && ctx.Err() == nil {
+			k.tell(Event{Note: fmt.Sprintf("the suspended guest cannot go on (%v); the VM boots instead", err)})
+			dropped = true
+			if err := k.tart.Stop(ctx, k.p.VM, 0); err != nil { // drops the state
+				return info, job.Infrastructure(fmt.Errorf("drop the suspended state: %w", err), "")
+			}
+			continue
+		}
 		if tart.KindOf(err) == tart.KindUsage && !k.p.Run.Plain && ctx.Err() == nil {
 			k.tell(Event{Note: fmt.Sprintf("this version of tart does not take all options (%v); starting the VM without those that can be spared", err)})
 			k.p.Run.Plain = true
@@ -54,6 +63,10 @@ func (k *Keeper) climbOnce(ctx context.Context) (guest.Info, error) {
 	k.step(&began, "VM started")
 	l, info, err := k.contact(ctx, &began)
 	if err != nil {
+		return guest.Info{}, err
+	}
+	if err := k.claimAddress(l.addr); err != nil {
+		l.guest.Close()
 		return guest.Info{}, err
 	}
 	k.mu.Lock()

@@ -87,6 +87,21 @@ func openDescriptors(t *testing.T, f *os.File) int {
 
 var fullRequest = Request{Version: ProtocolVersion, Op: opExec, JobKey: "42-abc", Shell: "/bin/zsh", Ancestors: []proc.ID{{PID: 7, Start: 8, Boot: "b\n\""}}}
 
+// TestLimitOfOneMessage does not hold for the next: setting up a guest may take longer than that.
+func TestLimitOfOneMessage(t *testing.T) {
+	a, b := pair(t)
+	if err := sendWithin(-1, a, fullRequest); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a limit that has passed: %v", err)
+	}
+	if err := send(a, fullRequest); err != nil {
+		t.Error(err)
+	}
+	var got Request
+	if err := (&receiver{conn: b}).next(&got); err != nil || !reflect.DeepEqual(got, fullRequest) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 func TestMessagesWithDescriptors(t *testing.T) {
 	a, b := pair(t)
 	files := []*os.File{someFile(t, "script"), someFile(t, "stdout"), someFile(t, "stderr")}

@@ -14,9 +14,20 @@ import (
 )
 
 // setHardware gives the VM its CPUs, memory, display and MAC address, in one call.
+// A guest that was suspended can only go on with the hardware that it had; it does so unless somebody asked for other hardware.
 func (p *preparation) setHardware(ctx context.Context, client *tart.Client, name string) error {
 	began := time.Now()
 	s := p.Settings
+	if p.tart.Suspended(name) {
+		if s.IsDefault("cpu") && s.IsDefault("memory") && s.IsDefault("display") {
+			p.step(began, "the image is suspended, and goes on with its own hardware")
+			return nil
+		}
+		if err := client.Stop(ctx, name, 0); err != nil { // drops the state
+			return job.Infrastructure(fmt.Errorf("make the suspended image boot: %w", err), "")
+		}
+		p.Log.Linef("the image is suspended; the VM boots, for it is to have other hardware")
+	}
 	opt := tart.SetOptions{CPU: s.CPU, MemoryMB: s.MemoryMB, Display: s.Display, RandomMAC: s.MAC == "random"}
 	automatic := s.AutoResources && (s.CPU == 0 || s.MemoryMB == 0)
 	if automatic {

@@ -45,6 +45,8 @@ const (
 	KindResources
 	// KindNoAgent: the guest agent does not answer (yet).
 	KindNoAgent
+	// KindRestore: the state of a suspended guest does not fit this host, or the options of `tart run`.
+	KindRestore
 	// KindRace: tart's own garbage collection got in the way; once more will do.
 	KindRace
 )
@@ -94,6 +96,7 @@ var texts = []struct {
 	{KindVMLimit, regexp.MustCompile(`number of VMs exceeds the system limit|maximum supported number of active virtual machines`)},
 	// https://tart.run/faq/#unable-to-start-macos-vm-headlessly-after-updating-to-macos-15
 	{KindKeychain, regexp.MustCompile(`SecKeyCreateRandomKey_ios failed|Failed to generate keypair|User interaction is not allowed|status -25308`)},
+	{KindRestore, regexp.MustCompile(`failed to restore|VZErrorDomain Code=12\b`)},
 	{KindNoSuchVM, regexp.MustCompile(`the specified VM ".*" does not exist`)},
 	{KindNotRunning, regexp.MustCompile(`VM ".*" is not running`)},
 	{KindRunning, regexp.MustCompile(`VM ".*" is already running|VM ".*" is running|already locked`)},

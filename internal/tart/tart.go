@@ -130,6 +130,13 @@ func (c *Client) HasVM(name string) bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
+// Suspended tells whether a local VM has the state of a guest that was suspended, with which it would go on.
+// https://github.com/openai/tart/blob/main/Sources/tart/VMDirectory.swift
+func (c *Client) Suspended(name string) bool {
+	_, err := os.Lstat(filepath.Join(c.VMDir(name), "state.vzvmsave"))
+	return err == nil
+}
+
 // VMDirs lists the names of the directories that hold local VMs, at the price of one directory read instead of a process. It is a
 // hint only: ok is false where the directory can't be read, and names may be of incomplete VMs.
 func (c *Client) VMDirs() (names []string, ok bool) {
