@@ -21,6 +21,7 @@ type mac struct {
 	t    *testing.T
 	dir  string
 	tart string
+	bin  string
 	// flags are given to every stage.
 	flags []string
 }
@@ -32,7 +33,7 @@ func newMac(t *testing.T, flags ...string) *mac {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &mac{t: t, dir: dir, tart: filepath.Join(dir, "bin", "tart"), flags: flags}
+	h := &mac{t: t, dir: dir, tart: filepath.Join(dir, "bin", "tart"), bin: built.driver, flags: flags}
 	for _, d := range []string{h.home(), h.tartHome(), filepath.Dir(h.tart), h.temp()} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
@@ -92,7 +93,7 @@ func (h *mac) sshPort() string {
 
 // options are those of a GitLab Runner on this host.
 func (h *mac) options() trial.Options {
-	driver := trial.SelfDriver(built.driver)
+	driver := trial.SelfDriver(h.bin)
 	for _, e := range []*trial.Exec{&driver.Config, &driver.Prepare, &driver.Run, &driver.Cleanup} {
 		e.Args = append(e.Args, h.flags...)
 	}
@@ -312,10 +313,12 @@ func (h *mac) tartDo(args ...string) string {
 }
 
 // signalKeeper signals the keeper of the one VM that there is.
-func (h *mac) signalKeeper(sig syscall.Signal) {
+func (h *mac) signalKeeper(sig syscall.Signal) { h.signalKeeperOf(h.theVM(), sig) }
+
+func (h *mac) signalKeeperOf(vm string, sig syscall.Signal) {
 	h.t.Helper()
 	var rec struct{ Keeper struct{ PID int } }
-	raw, err := os.ReadFile(filepath.Join(h.state(), "vms", h.theVM(), "record.json"))
+	raw, err := os.ReadFile(filepath.Join(h.state(), "vms", vm, "record.json"))
 	if err == nil {
 		err = json.Unmarshal(raw, &rec)
 	}

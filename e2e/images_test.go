@@ -155,7 +155,7 @@ func TestCachedImageCostsNothingMore(t *testing.T) {
 			commands = append(commands, argv[0])
 		}
 	}
-	if got := strings.Join(commands, " "); got != "list clone set run delete" {
+	if got := strings.Join(commands, " "); got != "clone set run delete" {
 		t.Errorf("calls: %s", got)
 	}
 	h.assertClean()

@@ -73,7 +73,7 @@ func (h *mac) digests() int {
 // driver calls the driver by hand, with the environment of the host and more.
 func (h *mac) driver(extra []string, args ...string) (stdout, stderr string, code int) {
 	h.t.Helper()
-	cmd := exec.Command(built.driver, append(args, "-x", h.tart)...)
+	cmd := exec.Command(h.bin, append(args, "-x", h.tart)...)
 	cmd.Env = append(h.environ(), extra...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -11,7 +11,7 @@ import (
 )
 
 // built are the programs under test, the same for all tests.
-var built struct{ driver, tartsim, runner string }
+var built struct{ driver, crashing, tartsim, runner string }
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -53,6 +53,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	built.driver = filepath.Join(dir, "gitlab-runner-tart-driver")
+	built.crashing = filepath.Join(dir, "crashing", "driver") // made when a test wants it
 	built.tartsim = filepath.Join(dir, "tartsim")
 	return m.Run()
 }

@@ -4,7 +4,13 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,11 +42,20 @@ func testSuccess(t *testing.T, h *mac) {
 func TestExitCodes(t *testing.T) { overTransports(t, testExitCodes) }
 
 func testExitCodes(t *testing.T, h *mac) {
-	for script, code := range map[string]int{
-		"exit 1": 1, "exit 2": 2, "exit 3": 3, "exit 42": 42, "exit 93": 93, "exit 94": 94, "exit 96": 96, "exit 125": 125, "exit 127": 127, "exit 137": 137, "exit 255": 255, "false": 1,
-		"no-such-command": 127, "kill -KILL $$": 137, "kill -TERM $$": 1, "kill -ALRM $$": 142, "kill -SEGV $$": 139,
-		"kill -KILL 0": 137, `echo 'VM "x" is not running' >&2; exit 2`: 2, `echo "Failed to connect using its control socket" >&2; exit 1`: 1,
-	} {
+	r := h.run(job("echo started; sleep 300"), when("build_script", "started\n", func(tr *trial.Trial, p trial.Process) {
+		for script, code := range map[string]int{
+			"exit 0": 0, "exit 1": 1, "exit 2": 2, "exit 3": 3, "exit 93": 93, "exit 94": 94, "exit 96": 96, "exit 125": 125, "exit 127": 127, "exit 137": 137, "exit 255": 255,
+			"true": 0, "false": 1, "no-such-command": 127, "kill -TERM $$": 143, "kill -ALRM $$": 142, "kill -SEGV $$": 139, "kill -KILL 0": 137,
+			`echo 'VM "x" is not running' >&2; exit 2`: 2, `echo "Failed to connect using its control socket" >&2; exit 1`: 1,
+		} {
+			if got, told := h.runByHand(p, script); got != min(code, 1) || told != code {
+				t.Errorf("script %q ends with %d and %d in BUILD_EXIT_CODE_FILE, want %d", script, got, told, code)
+			}
+		}
+		tr.Cancel()
+	}))
+	want(t, r, trial.Canceled, trial.JobCanceled, 0)
+	for script, code := range map[string]int{"exit 42": 42, "kill -KILL $$": 137, "kill -TERM $$": 1} {
 		r := h.run(job(script))
 		want(t, r, trial.Failed, trial.ScriptFailure, code)
 		if t.Failed() {
@@ -48,6 +63,29 @@ func testExitCodes(t *testing.T, h *mac) {
 		}
 	}
 	h.assertClean()
+}
+
+// runByHand runs one more script in the VM of a job whose stage p is running, as GitLab Runner would. It returns the exit code of the stage, and the
+// one that it tells of the script, 0 without one.
+func (h *mac) runByHand(p trial.Process, script string) (exit, told int) {
+	h.t.Helper()
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.PID))
+	dir, derr := os.MkdirTemp(h.dir, "by-hand-")
+	file, codeFile := filepath.Join(dir, "script"), filepath.Join(dir, "code")
+	if err = errors.Join(err, derr, os.WriteFile(file, []byte(script), 0o600)); err != nil {
+		h.t.Error(err)
+		return -1, -1
+	}
+	cmd := exec.Command(h.bin, append([]string{"run"}, append(slices.Clone(h.flags), file, "build_script")...)...)
+	cmd.Env = append(strings.Split(strings.Trim(string(environ), "\x00"), "\x00"), "BUILD_EXIT_CODE_FILE="+codeFile)
+	err = cmd.Run()
+	if raw, rerr := os.ReadFile(codeFile); rerr == nil {
+		told, err = strconv.Atoi(strings.TrimSpace(string(raw)))
+	}
+	if exitErr := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exitErr) {
+		h.t.Error(err)
+	}
+	return cmd.ProcessState.ExitCode(), told
 }
 
 func TestExitCodeIsNotTheOneOfAnEarlierStage(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/lifecycle"
@@ -118,6 +119,7 @@ func newStageCommand(env Env, stage, use, short string, args cobra.PositionalArg
 		if stage == settings.StageCleanup {
 			log = env.Stdout // GitLab Runner logs a cleanup's stderr as warnings
 		}
+		crash.Point(stage + ": begun")
 		s, err := newStage(env, stage, given, *file, log)
 		if s == nil {
 			return err

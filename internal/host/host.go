@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"gitlab-runner-tart-driver/internal/crash"
 )
 
 // State is an open state directory:
@@ -101,5 +103,6 @@ func writeFileAtomic(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
+	crash.Point("file: written")
 	return os.Rename(tmp.Name(), path)
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/proc"
 )
 
@@ -76,9 +77,11 @@ func (s *State) Create(rec Record) (e *Entry, err error) {
 	if err == nil {
 		err = writeRecord(tmp, rec)
 	}
+	crash.Point("record: written")
 	if err == nil {
 		err = os.Rename(tmp, s.EntryDir(rec.VM))
 	}
+	crash.Point("record: in its place")
 	if err != nil {
 		os.RemoveAll(tmp)
 		e.lock.Release()
@@ -269,9 +272,11 @@ func (e *Entry) Remove() error {
 	dir := e.state.EntryDir(e.Record.VM)
 	gone := filepath.Join(e.state.vmsDir(), removed+e.Record.VM)
 	err := os.Rename(dir, gone) // in one step, so that no half-removed record is ever seen
+	crash.Point("record: out of its place")
 	if err == nil {
 		err = removeAll(gone)
 	}
+	crash.Point("record: removed")
 	if err != nil {
 		return fmt.Errorf("remove record of %s: %w", e.Record.VM, err)
 	}

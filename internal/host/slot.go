@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gitlab-runner-tart-driver/internal/crash"
 )
 
 // Holder says who has a slot. It is advice for people; the lock alone decides.
@@ -55,7 +57,9 @@ func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Wa
 	if err != nil {
 		return nil, fmt.Errorf("queue for a slot: %w", err)
 	}
+	crash.Point("slot: ticket drawn")
 	defer func() {
+		crash.Point("slot: ticket not yet given back")
 		os.Remove(filepath.Join(s.queueDir(), name))
 		ticket.Release()
 	}()
@@ -157,6 +161,7 @@ func (s *State) tryTake(from, n int, who Holder) (*Slot, error) {
 			lock.Release()
 			return nil, fmt.Errorf("take slot %d: %w", i, err)
 		}
+		crash.Point("slot: taken")
 		return &Slot{Index: i, lock: lock}, nil
 	}
 	return nil, nil

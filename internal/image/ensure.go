@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
 )
@@ -86,6 +87,7 @@ func (p *Puller) pullInTurn(ctx context.Context, ref Reference, policy string) (
 		defer release()
 		client = client.Inheriting(lock)
 	}
+	crash.Point("image: turn to pull")
 	if _, here := client.Cached(ref.Name); here && policy != "always" {
 		return "pulled meanwhile by another job", nil
 	}
@@ -97,6 +99,7 @@ func (p *Puller) pullInTurn(ctx context.Context, ref Reference, policy string) (
 	if err := p.pull(ctx, client, ref); err != nil {
 		return "", err
 	}
+	crash.Point("image: pulled")
 	return Pulled, nil
 }
 

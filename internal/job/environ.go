@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,16 @@ func (e Environ) Variables() map[string]string {
 		}
 	}
 	return vars
+}
+
+// JobDir is the directory that GitLab Runner makes for an attempt at a job, and removes right after its cleanup; empty where that can't be told.
+// https://gitlab.com/gitlab-org/gitlab-runner/-/blob/main/executors/custom/custom.go
+func (e Environ) JobDir() string {
+	dir := filepath.Dir(e.Get("JOB_RESPONSE_FILE"))
+	if !filepath.IsAbs(dir) || !strings.HasPrefix(filepath.Base(dir), "custom-executor") {
+		return ""
+	}
+	return dir
 }
 
 // Handover is what config hands on to the later stages, through job_env. A job can't change it: its own variables arrive with

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
@@ -50,7 +51,7 @@ func Start(executable string, environ []string, p Params, record, slot *os.File,
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "control"), os.NewFile(uintptr(pair[1]), "control")
 	defer ours.Close()
-	defer theirs.Close()
+	defer theirs.Close() // a second time does no harm
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start keeper: %w", err)
@@ -63,7 +64,9 @@ func Start(executable string, environ []string, p Params, record, slot *os.File,
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs, record, slot}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	theirs.Close() // or the end of a keeper would not be noticed
+	if err != nil {
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
 	s := &Started{ended: make(chan struct{}), logPath: logPath}
@@ -77,7 +80,8 @@ func Start(executable string, environ []string, p Params, record, slot *os.File,
 	}
 	s.conn = conn.(*net.UnixConn)
 	s.in = &receiver{conn: s.conn}
-	if err := send(s.conn, p); err != nil {
+	crash.Point("prepare: keeper without parameters")
+	if err := sendWithin(commitLimit, s.conn, p); err != nil {
 		s.conn.Close()
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
@@ -200,6 +204,7 @@ func Stop(ctx context.Context, state *host.State, vm, jobKey string) error {
 	if err := send(conn, Request{Version: ProtocolVersion, Op: opStop, JobKey: jobKey}); err != nil {
 		return fmt.Errorf("ask the VM's keeper: %w", err)
 	}
+	crash.Point("cleanup: keeper asked")
 	_ = conn.SetReadDeadline(time.Now().Add(destroyLimit))
 	_, err = readReply(conn)
 	return err

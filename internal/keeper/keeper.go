@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"net"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
@@ -33,6 +35,8 @@ const (
 	lastBytes = 300 * time.Millisecond
 	// watchInterval is how often the keeper looks whether GitLab Runner still lives.
 	watchInterval = time.Second
+	// jobDirMisses is how often in a row the job's directory must be missing.
+	jobDirMisses = 3
 )
 
 // Keeper owns one VM.
@@ -85,6 +89,7 @@ func Main(environ []string, stderr *os.File) error {
 	if err := in.next(&p); err != nil {
 		return fmt.Errorf("read parameters: %w", err)
 	}
+	crash.Point("keeper: begun")
 	k := &Keeper{p: p, control: conn, log: log.New(stderr, "", log.LstdFlags|log.Lmicroseconds|log.LUTC), triggers: make(chan trigger, 16),
 		vmGone: make(chan struct{})}
 	k.condemned, k.condemn = context.WithCancelCause(context.Background())
@@ -115,6 +120,7 @@ func (k *Keeper) live(in *receiver) error {
 		k.tell(Event{Failed: packFailure(fmt.Errorf("start keeper: %w", err))})
 		return errors.Join(err, k.destroy())
 	}
+	crash.Point("keeper: listens")
 	if owner, ok := proc.Common(k.p.PrepareAncestors, k.p.ConfigAncestors); ok {
 		k.owner = &owner
 	}
@@ -194,6 +200,7 @@ func (k *Keeper) watchControl(in *receiver) {
 		return
 	}
 	k.triggers <- committed
+	crash.Point("keeper: took over")
 	_ = send(k.control, Reply{Version: ProtocolVersion})
 }
 
@@ -227,10 +234,12 @@ func reasonText(e *tart.Error) string {
 	return e.Text
 }
 
-// watchOwner looks whether the GitLab Runner process that started the job still lives.
+// watchOwner looks whether the GitLab Runner process that started the job still lives, and whether that has done with the job: it may do so without a
+// cleanup that works.
 func (k *Keeper) watchOwner() {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	missed := 0
 	for {
 		select {
 		case <-k.condemned.Done():
@@ -242,6 +251,12 @@ func (k *Keeper) watchOwner() {
 		k.mu.Unlock()
 		if gone {
 			k.triggers <- runnerGone
+			return
+		}
+		if _, err := os.Stat(k.p.JobDir); k.p.JobDir == "" || !errors.Is(err, fs.ErrNotExist) {
+			missed = 0
+		} else if missed++; missed == jobDirMisses {
+			k.triggers <- jobOver
 			return
 		}
 	}
@@ -266,14 +281,17 @@ func (k *Keeper) destroy() error {
 	if l != nil {
 		l.guest.Close()
 	}
+	crash.Point("keeper: destroys")
 	if run != nil {
 		run.PowerOff(powerOffLimit)
 	}
+	crash.Point("keeper: powered off")
 	if err := k.tart.Destroy(context.Background(), k.p.VM); err != nil {
 		k.log.Printf("destroy: %v", err)
 		k.slot.Release()
 		return job.Infrastructure(fmt.Errorf("delete VM %s: %w", k.p.VM, err), "the next prepare or cleanup on this host tries again")
 	}
+	crash.Point("keeper: deleted")
 	k.slot.Release()
 	return k.entry.Remove()
 }
@@ -285,5 +303,6 @@ func (k *Keeper) answerWaiters(err error) {
 	for _, w := range waiting {
 		w <- err
 	}
+	crash.Point("keeper: about to answer")
 	k.answers.Wait() // until the answers are sent, or this process would end before
 }

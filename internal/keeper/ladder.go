@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
@@ -60,11 +61,13 @@ func (k *Keeper) climbOnce(ctx context.Context) (guest.Info, error) {
 		case <-ctx.Done():
 		}
 	}()
+	crash.Point("keeper: VM started")
 	k.step(&began, "VM started")
 	l, info, err := k.contact(ctx, &began)
 	if err != nil {
 		return guest.Info{}, err
 	}
+	crash.Point("keeper: guest reached")
 	if err := k.claimAddress(l.addr); err != nil {
 		l.guest.Close()
 		return guest.Info{}, err

@@ -53,6 +53,8 @@ type Params struct {
 	Timeout time.Duration `json:"timeout"`
 	// LimitPatience is how long to try again when Apple's limit of running VMs is reached.
 	LimitPatience time.Duration `json:"limit_patience"`
+	// JobDir is GitLab Runner's directory for this attempt at the job, which goes with it; empty if that is not known.
+	JobDir string `json:"job_dir"`
 	// Deadline ends the job at the latest.
 	Deadline time.Time `json:"deadline"`
 	// PrepareAncestors and ConfigAncestors are the parents of these stages.

@@ -87,10 +87,13 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 	defer stop(nil)
 	addresses := k.lookUpAddress(ctx)
 	var last error
-	refused := 0
+	refusals := 0
 	for {
 		left := k.p.Timeout - time.Since(began)
-		if left <= 0 {
+		switch {
+		case left <= 0 && errors.Is(last, guest.ErrAuth):
+			return nil, k.refused(last)
+		case left <= 0:
 			return nil, k.stuck(next, l, last)
 		}
 		actx, cancel := context.WithTimeoutCause(ctx, left, errAttemptTimeout)
@@ -109,12 +112,11 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 		wait := pace(time.Since(began))
 		switch {
 		case errors.Is(err, guest.ErrAuth):
-			if refused++; refused < loginAttempts {
+			if refusals++; refusals < loginAttempts {
 				wait = loginPause
 				break
 			}
-			return nil, job.Mistake(fmt.Errorf("%w of VM %s (%s)", err, k.p.VM, k.p.LoginOrigin),
-				"set TART_SSH_USERNAME and TART_SSH_PASSWORD, or --default-ssh-user and --default-ssh-password, to what the image has")
+			return nil, k.refused(err)
 		case errors.Is(err, guest.ErrHostKey):
 			return nil, job.Infrastructure(err, "something else answers at %s: another VM may have the same address", l.addr)
 		}
@@ -194,6 +196,12 @@ func (l *link) updateAddress(ctx context.Context, addresses <-chan answer) error
 		l.addr = a.addr
 	}
 	return a.err
+}
+
+// refused explains a login that was refused for good.
+func (k *Keeper) refused(err error) error {
+	return job.Mistake(fmt.Errorf("%w of VM %s (%s)", err, k.p.VM, k.p.LoginOrigin),
+		"set TART_SSH_USERNAME and TART_SSH_PASSWORD, or --default-ssh-user and --default-ssh-password, to what the image has")
 }
 
 // stuck explains a rung that was not reached in time.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/job"
 )
@@ -103,7 +104,9 @@ func (k *Keeper) exec(conn *net.UnixConn, in *receiver, shell string) (guest.Sta
 	if err != nil {
 		return guest.Status{}, k.explain(ctx, link, err)
 	}
+	crash.Point("keeper: script in hand")
 	status, err := link.guest.RunScript(ctx, shell, script, st.Size(), stdout, stderr)
+	crash.Point("keeper: script has ended")
 	if err != nil {
 		return guest.Status{}, k.explain(ctx, link, err)
 	}

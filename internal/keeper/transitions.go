@@ -22,6 +22,7 @@ const (
 	vmEnded       trigger = "the VM ended by itself"
 	stopAsked     trigger = "cleanup asks for it"
 	runnerGone    trigger = "the GitLab Runner process that started the job is gone"
+	jobOver       trigger = "GitLab Runner has removed the job's directory, which it does after cleanup"
 	deadlineMet   trigger = "the job's deadline has passed"
 	signaled      trigger = "the keeper was asked to end by a signal"
 )
@@ -34,6 +35,7 @@ var transitions = map[phase]map[trigger]phase{
 		prepareGone:   destroying,
 		stopAsked:     destroying,
 		runnerGone:    destroying,
+		jobOver:       destroying,
 		deadlineMet:   destroying,
 		signaled:      destroying,
 	},
@@ -43,6 +45,7 @@ var transitions = map[phase]map[trigger]phase{
 		vmEnded:     dead,
 		stopAsked:   destroying,
 		runnerGone:  destroying,
+		jobOver:     destroying,
 		deadlineMet: destroying,
 		signaled:    destroying,
 	},
@@ -50,6 +53,7 @@ var transitions = map[phase]map[trigger]phase{
 		vmEnded:     dead,
 		stopAsked:   destroying,
 		runnerGone:  destroying,
+		jobOver:     destroying,
 		deadlineMet: destroying,
 		signaled:    destroying,
 	},
@@ -58,6 +62,7 @@ var transitions = map[phase]map[trigger]phase{
 		prepareGone: destroying,
 		stopAsked:   destroying,
 		runnerGone:  destroying,
+		jobOver:     destroying,
 		deadlineMet: destroying,
 		signaled:    destroying,
 	},

@@ -103,7 +103,7 @@ func TestThereIsNoWayBack(t *testing.T) {
 // TestTheEndIsNeverFar is invariant 2: whatever phase it is in, a keeper whose job is over destroys its VM.
 func TestTheEndIsNeverFar(t *testing.T) {
 	for from := range transitions {
-		for _, tr := range []trigger{stopAsked, runnerGone, deadlineMet} {
+		for _, tr := range []trigger{stopAsked, runnerGone, jobOver, deadlineMet, signaled} {
 			if to, ok := next(from, tr); to != destroying || !ok {
 				t.Errorf("%q does not end a keeper that is %s", tr, from)
 			}

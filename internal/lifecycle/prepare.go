@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/image"
@@ -62,6 +63,7 @@ func (s *Stage) Prepare(ctx context.Context, client *tart.Client) (err error) {
 	if err := p.ensureImage(ctx, ref); err != nil {
 		return err
 	}
+	crash.Point("prepare: image held")
 	if err := p.takeSlot(ctx, ref); err != nil {
 		return err
 	}
@@ -145,7 +147,10 @@ func (p *preparation) makeVM(ctx context.Context, ref image.Reference) error {
 	}
 	p.vm = name
 	p.step(began, "VM %s cloned", name)
-	return p.setHardware(ctx, client, name)
+	crash.Point("prepare: cloned")
+	err = p.setHardware(ctx, client, name)
+	crash.Point("prepare: hardware set")
+	return err
 }
 
 func vmDirs(client *tart.Client) []string {
@@ -163,6 +168,7 @@ func (p *preparation) boot(ctx context.Context) error {
 	if err != nil {
 		return job.Infrastructure(err, "")
 	}
+	crash.Point("prepare: keeper started")
 	// Record and slot are the keeper's from here on: what must go if it fails goes with it.
 	p.entry.Release()
 	p.slot.Release()
@@ -177,15 +183,18 @@ func (p *preparation) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	crash.Point("prepare: guest ready")
 	if s := p.Settings; s.Shell != info.Shell {
 		p.Log.Linef("warning: the VM has no %s (%s); scripts run with %s", s.Shell, s.Origin("shell"), info.Shell)
 	}
 	if err := p.provision(ctx, info, shares.mounts); err != nil {
 		return err
 	}
+	crash.Point("prepare: guest set up")
 	if err := k.Commit(); err != nil {
 		return err
 	}
+	crash.Point("prepare: handed over")
 	if ctx.Err() != nil { // GitLab Runner takes a prepare that ends well for a job that may go on
 		return context.Cause(ctx)
 	}
@@ -210,7 +219,7 @@ func (p *preparation) keeperParams(shares shares) keeper.Params {
 		Login:       guest.Login{User: s.SSHUsername, Password: s.SSHPassword},
 		LoginOrigin: fmt.Sprintf("user name from %s, password from %s", s.Origin("default-ssh-user"), s.Origin("default-ssh-password")),
 		Port:        s.SSHPort, Shell: s.Shell, Dirs: dirs, Transport: s.Transport, Resolver: resolverOf(s),
-		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
+		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, JobDir: job.Environ(p.Environ).JobDir(), Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
 		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,
 	}
 }

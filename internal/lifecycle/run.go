@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/keeper"
 	"gitlab-runner-tart-driver/internal/proc"
@@ -31,8 +32,10 @@ func (s *Stage) Run(ctx context.Context, scriptPath string, stdout, stderr *os.F
 	if !s.Settings.IsDefault("shell") && !s.Settings.FromJob("shell") {
 		shell = s.Settings.Shell
 	}
+	crash.Point("run: about to ask")
 	code, err := keeper.Exec(ctx, s.State, rec.VM, rec.JobKey, keeper.Script{File: script, Shell: shell, Stdout: stdout, Stderr: stderr,
 		Ancestors: proc.Ancestors(os.Getpid())})
+	crash.Point("run: answered")
 	switch {
 	case ctx.Err() != nil:
 		return job.Infrastructure(context.Cause(ctx), "")

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/keeper"
@@ -96,11 +97,14 @@ func destroyVM(ctx context.Context, client Client, name string) error {
 
 // destroyOrphan destroys a VM that nobody answers for, whose record this process has claimed. On failure the record stays.
 func destroyOrphan(ctx context.Context, client Client, entry *host.Entry) error {
+	crash.Point("sweep: orphan claimed")
 	tart.PowerOffOrphan(entry.Record.Run, powerOffLimit)
+	crash.Point("sweep: orphan powered off")
 	if err := destroyVM(ctx, client, entry.Record.VM); err != nil {
 		entry.Release()
 		return fmt.Errorf("remove VM %s, whose keeper is gone: %w", entry.Record.VM, err)
 	}
+	crash.Point("sweep: orphan deleted")
 	return entry.Remove()
 }
 

@@ -127,8 +127,15 @@ func (c *Client) Pull(ctx context.Context, reference string, opt PullOptions) er
 	if opt.Concurrency > 0 {
 		args = append(args, "--concurrency", strconv.Itoa(opt.Concurrency))
 	}
-	_, err := c.run(ctx, options{env: opt.Credentials.environ(), line: opt.Line}, append(args, reference)...)
+	_, err := c.run(ctx, options{env: opt.Credentials.environ(), line: orIgnore(opt.Line), silence: pullSilence}, append(args, reference)...)
 	return err
+}
+
+func orIgnore(line func(string)) func(string) {
+	if line == nil {
+		return func(string) {}
+	}
+	return line
 }
 
 // Clone makes the VM name from a local VM or a cached image. Tart would pull an image that is not cached, without credentials and without a
@@ -194,7 +201,7 @@ func (c *Client) IP(ctx context.Context, name string, wait time.Duration, resolv
 	if resolver != "" {
 		args = append(args, "--resolver", resolver)
 	}
-	done, err := c.run(ctx, options{}, append(args, name)...)
+	done, err := c.run(ctx, options{waits: wait}, append(args, name)...)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -207,7 +214,7 @@ func (c *Client) IP(ctx context.Context, name string, wait time.Duration, resolv
 
 // Stop powers the VM off, without asking its guest, and kills its `tart run` if that takes longer than timeout.
 func (c *Client) Stop(ctx context.Context, name string, timeout time.Duration) error {
-	_, err := c.run(ctx, options{}, "stop", "--timeout", strconv.Itoa(int(timeout.Seconds())), name)
+	_, err := c.run(ctx, options{waits: timeout}, "stop", "--timeout", strconv.Itoa(int(timeout.Seconds())), name)
 	return err
 }
 

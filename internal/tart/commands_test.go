@@ -279,3 +279,40 @@ func TestListOutlivesADeletion(t *testing.T) {
 		t.Errorf("%d calls", n)
 	}
 }
+
+// TestCallsThatHang end by their limits, a pull by its silence only.
+func TestCallsThatHang(t *testing.T) {
+	t.Parallel()
+	c := newFake(t, "exec sleep 600").client()
+	c.limits = map[string]time.Duration{}
+	for command := range limits {
+		c.limits[command] = 100 * time.Millisecond
+	}
+	ctx := t.Context()
+	for command, call := range map[string]func() error{
+		"list":      func() error { _, err := c.List(ctx); return err },
+		"--version": func() error { _, err := c.Version(ctx); return err },
+		"clone":     func() error { return c.Clone(ctx, "image", "vm") },
+		"set":       func() error { return c.Set(ctx, "vm", SetOptions{CPU: 4}) },
+		"fqn":       func() error { _, err := c.FQN(ctx, "r.example/o/i:1"); return err },
+		"ip":        func() error { _, err := c.IP(ctx, "vm", 0, ""); return err },
+		"stop":      func() error { return c.Stop(ctx, "vm", 0) },
+		"delete":    func() error { return c.Delete(ctx, "vm") },
+	} {
+		if err := call(); KindOf(err) != KindInterrupted || !strings.Contains(err.Error(), "tart "+command+" did not end within 100ms") {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+	done := make(chan struct{})
+	bctx, alive, stop := bound(ctx, "pull", 0, time.Hour)
+	go func() { <-bctx.Done(); close(done) }()
+	alive()
+	if bctx.Err() != nil {
+		t.Error("a pull that makes progress is ended")
+	}
+	stop()
+	<-done
+	if _, err := c.run(ctx, options{line: func(string) {}, silence: 100 * time.Millisecond}, "pull", "r.example/o/i:1"); err == nil || !strings.Contains(err.Error(), "no progress for 100ms") {
+		t.Errorf("a silent pull: %v", err)
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/proc"
 )
 
@@ -117,10 +118,12 @@ func (c *Client) StartRun(name string, opt RunOptions, inherit []*os.File, start
 		return nil, &Error{Kind: KindCannotRun, Command: "run", ExitCode: -1, Err: err}
 	}
 	r := &Run{cmd: cmd, log: opt.LogPath, from: before, ended: make(chan struct{})}
+	crash.Point("keeper: tart run at the gate")
 	r.id, err = proc.Of(cmd.Process.Pid)
 	if err == nil {
 		err = started(r.id)
 	}
+	crash.Point("keeper: tart run on record")
 	if err == nil {
 		_, err = release.WriteString("go\n")
 	}

@@ -26,6 +26,8 @@ type Client struct {
 	home string
 	// inherit are descriptors that every child gets, so that locks outlive this process as long as a child still works.
 	inherit []*os.File
+	// limits bound each command's calls.
+	limits map[string]time.Duration
 }
 
 // well-known places of tart, for the short PATH that launchd gives to GitLab Runner.
@@ -77,7 +79,7 @@ func New(executable string, environ []string) (*Client, error) {
 	if home == "" {
 		home = filepath.Join("/", lookup(env, "HOME"), ".tart")
 	}
-	return &Client{path: path, env: env, home: home}, nil
+	return &Client{path: path, env: env, home: home, limits: limits}, nil
 }
 
 func find(executable string, env []string) (string, error) {
@@ -171,20 +173,56 @@ type options struct {
 	env []string
 	// line gets each line of stdout as it comes.
 	line func(string)
+	// waits is how long the call is asked to wait for something.
+	waits time.Duration
+	// silence is how long the call may print no line; 0 for ever. It needs line.
+	silence time.Duration
 }
 
 // killDelay is how long a child may take to end after it was asked to, and how long its pipes may stay open after it ended.
 const killDelay = 3 * time.Second
 
+// limits bound calls that hang; pull, which may well take hours, is bounded by pullSilence.
+var limits = map[string]time.Duration{
+	// Clone waits for others in the same place, and copies where the volumes differ.
+	"clone": 30 * time.Minute,
+	// List walks over all files of all VMs.
+	"list": 3 * time.Minute,
+	"set":  time.Minute, "fqn": time.Minute, "delete": time.Minute, "--version": time.Minute,
+	// What these wait for comes on top.
+	"stop": time.Minute, "ip": 30 * time.Second,
+}
+
+// pullSilence is how long a pull may print nothing: it prints each percent of each layer.
+const pullSilence = 30 * time.Minute
+
+// bound ends the context when a call takes too long, or with a silence too long. alive is to be called when there is a sign of life.
+func bound(ctx context.Context, command string, limit, silence time.Duration) (bounded context.Context, alive, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	alive, stop = func() {}, func() { cancel(nil) }
+	if limit > 0 {
+		timer := time.AfterFunc(limit, func() { cancel(fmt.Errorf("tart %s did not end within %s", command, limit)) })
+		stop = func() { timer.Stop(); cancel(nil) }
+	}
+	if silence > 0 {
+		timer := time.AfterFunc(silence, func() { cancel(fmt.Errorf("tart %s showed no progress for %s", command, silence)) })
+		alive = func() { timer.Reset(silence) }
+		stop = func() { timer.Stop(); cancel(nil) }
+	}
+	return ctx, alive, stop
+}
+
 // run runs tart to its end. Its errors are of type *Error, with the context's cause inside where that ended the call.
 func (c *Client) run(ctx context.Context, opt options, args ...string) (call, error) {
+	ctx, alive, stop := bound(ctx, args[0], c.limits[args[0]]+opt.waits, opt.silence)
+	defer stop()
 	cmd := exec.CommandContext(ctx, c.path, args...)
 	cmd.Env = append(slices.Clip(c.env), opt.env...)
 	cmd.ExtraFiles = c.inherit
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout = &stdout
 	if opt.line != nil {
-		cmd.Stdout = &lineWriter{keep: &stdout, emit: opt.line}
+		cmd.Stdout = &lineWriter{keep: &stdout, emit: func(line string) { alive(); opt.line(line) }}
 	}
 	cmd.Stderr = &stderr
 	cmd.Cancel = func() error {
