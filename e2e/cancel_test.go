@@ -108,11 +108,3 @@ func testRunKilled(t *testing.T, h *mac) {
 	says(t, r, "quiet")
 	h.assertClean()
 }
-
-func TestJobTimeout(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
-	r := h.run(job("echo started; sleep 300"), when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) { tr.Expire() }))
-	want(t, r, trial.Failed, trial.JobExecutionTimeout, 0)
-	h.assertClean()
-}

@@ -146,9 +146,6 @@ func TestCrashAtEveryPoint(t *testing.T) {
 
 // TestDiskFullAtEveryPoint fills the disk that has the state directory at each point.
 func TestDiskFullAtEveryPoint(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root may mount a small disk")
-	}
 	if !fullChaos() {
 		t.Skip("part of CHAOS=full")
 	}
@@ -161,23 +158,6 @@ func TestDiskFullAtEveryPoint(t *testing.T) {
 			h.disturb(s, h.points(s), "cat /dev/zero > "+h.state()+"/filler")
 		})
 	}
-}
-
-// smallDisk puts the state directory on a disk of its own.
-func (h *mac) smallDisk() {
-	h.t.Helper()
-	if err := os.MkdirAll(h.state(), 0o700); err != nil {
-		h.t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", h.state(), "tmpfs", 0, "size=1m,mode=0700"); err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() { // before the host is removed
-		h.endAll()
-		if err := syscall.Unmount(h.state(), 0); err != nil {
-			h.t.Error(err)
-		}
-	})
 }
 
 // disturb runs a job for each point that is disturbed there, by a command or by SIGKILL, beside one that must live.

@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,66 +78,6 @@ func TestKeeperStuck(t *testing.T) {
 	h.assertClean()
 }
 
-func TestGuestNeverAnswers(t *testing.T) {
-	t.Parallel()
-	for fault, says := range map[string]string{
-		"never-gets-address": "the VM got no IP address within 2s",
-		"sshd-never":         "its SSH port cannot be reached within 2s",
-		"sshd-drops":         "no SSH server answers within 2s",
-	} {
-		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
-			h := newMac(t, "--timeout", "2")
-			h.sim("fault", "set", fault)
-			r := h.run(job("echo never"))
-			want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
-			if r.PrepareAttempts != 3 {
-				t.Errorf("%d attempts", r.PrepareAttempts)
-			}
-			if log := string(r.Stage("prepare").Stderr); !strings.Contains(log, says) || !strings.Contains(log, "hint: ") {
-				t.Errorf("prepare says %q, want %q", log, says)
-			}
-			h.assertClean()
-		})
-	}
-}
-
-func TestVMDoesNotStart(t *testing.T) {
-	t.Parallel()
-	for fault, says := range map[string][]string{
-		"start-failure":   {"VZErrorDomain", "hint: "},
-		"keychain-locked": {"hint: since macOS 15 a VM needs an unlocked login keychain"},
-		"vm-limit":        {"number of VMs exceeds the system limit", "trying again", "hint: Apple allows two"},
-	} {
-		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
-			h := newMac(t, "--slot-timeout", "1")
-			h.sim("fault", "set", fault)
-			r := h.run(job("echo never"))
-			want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
-			for _, text := range says {
-				if log := string(r.Stage("prepare").Stderr); !strings.Contains(log, text) {
-					t.Errorf("prepare says %q, want %q", log, text)
-				}
-			}
-			h.assertClean()
-		})
-	}
-}
-
-// TestLimitIsWaitedOut gets over a place that Apple's framework has not freed yet.
-func TestLimitIsWaitedOut(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
-	h.sim("fault", "set", "vm-limit", "--times", "2")
-	r := h.run(job("echo it works"))
-	want(t, r, trial.Success, "", 0)
-	if r.PrepareAttempts != 1 {
-		t.Errorf("%d attempts", r.PrepareAttempts)
-	}
-	h.assertClean()
-}
-
 // TestWrongPassword fails at once, with the user's name, once: trying again can't help.
 func TestWrongPassword(t *testing.T) {
 	t.Parallel()
@@ -158,60 +96,6 @@ func TestWrongPassword(t *testing.T) {
 	h.assertClean()
 }
 
-func TestTartMissing(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
-	h.flags = nil
-	r := h.run(job("echo never"))
-	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
-	says(t, r, `tart executable not found: no "tart" in /usr/bin`, "hint: install Tart")
-	h.assertClean()
-}
-
-func TestMistakesAreFinal(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
-	for text, c := range map[string]struct {
-		image     string
-		variables []string
-		flags     []string
-	}{
-		`image "nope": no VM of this name`:                     {image: "nope"},
-		`image "registry.test/macos/nope:latest" does not`:     {image: "registry.test/macos/nope"},
-		`is not on the host, and its pull policy is never`:     {image: "registry.test/macos/nope", variables: []string{"TART_PULL_POLICY", "never"}},
-		`not an image reference`:                               {image: "-x"},
-		`the job names no image`:                               {image: ""},
-		`variable TART_PULL_POLICY: "sometimes": expected`:     {image: "base", variables: []string{"TART_PULL_POLICY", "sometimes"}},
-		`variable TART_EXECUTOR_TIMEOUT: "soon": expected`:     {image: "base", variables: []string{"TART_EXECUTOR_TIMEOUT", "soon"}},
-		`variable TART_EXECUTOR_HEADLESS: "perhaps": expected`: {image: "base", variables: []string{"TART_EXECUTOR_HEADLESS", "perhaps"}},
-		`flag --cpu: "many": expected a whole number`:          {image: "base", flags: []string{"--cpu", "many"}},
-		`unknown flag: --no-such-flag`:                         {image: "base", flags: []string{"--no-such-flag"}},
-		`VM should have 4 CPU cores at minimum`:                {image: "base", flags: []string{"--cpu", "1"}},
-	} {
-		j := job("echo never")
-		j.Image.Name = c.image
-		j.Variables = variables(c.variables...)
-		r := h.run(j, func(o *trial.Options) { o.Driver.Prepare.Args = append(o.Driver.Prepare.Args, c.flags...) })
-		want(t, r, trial.Failed, trial.ScriptFailure, 1)
-		says(t, r, text)
-		if r.PrepareAttempts != 1 {
-			t.Errorf("%s: %d attempts", text, r.PrepareAttempts)
-		}
-	}
-	h.assertClean()
-}
-
-func TestMisspelledVariable(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
-	j := job("echo fine")
-	j.Variables = variables("TART_EXECUTOR_SHEL", "/bin/bash")
-	r := h.run(j)
-	want(t, r, trial.Success, "", 0)
-	says(t, r, "variable TART_EXECUTOR_SHEL is not a setting", "did you mean TART_EXECUTOR_SHELL?")
-	h.assertClean()
-}
-
 // TestFrozenGuest stops everything in the guest: no answer and no goodbye. Only the keepalive notices.
 func TestFrozenGuest(t *testing.T) {
 	if testing.Short() {
@@ -223,20 +107,6 @@ func TestFrozenGuest(t *testing.T) {
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
 	says(t, r, "connection to the VM lost: no answer for 30s")
 	h.assertClean()
-}
-
-// TestStateDirectory tells what is wrong with a state directory that can't be used.
-func TestStateDirectory(t *testing.T) {
-	t.Parallel()
-	h := newMac(t)
-	file := filepath.Join(h.dir, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.flags = append(h.flags, "--state-dir", file)
-	r := h.run(job("echo never"))
-	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
-	says(t, r, "state directory cannot be used", "--state-dir")
 }
 
 // TestOlderTart has a tart that does not know the options which make a throw-away VM fast and private.

@@ -107,7 +107,7 @@ var texts = []struct {
 	{KindAuth, regexp.MustCompile(`AuthFailed|code: 40[13]\b|invalid credentials`)},
 	{KindImageNotFound, regexp.MustCompile(`code: 404\b|NAME_UNKNOWN|MANIFEST_UNKNOWN`)},
 	{KindBadName, regexp.MustCompile(`failed to parse remote name`)},
-	{KindNoSpace, regexp.MustCompile(`(?i)no space left on device|NSFileWriteOutOfSpaceError|not enough (disk )?space`)},
+	{KindNoSpace, regexp.MustCompile(`(?i)no space left on device|NSFileWriteOutOfSpaceError|(not|n.t) enough (disk )?space`)},
 	{KindResources, regexp.MustCompile(`LessThanMinimalResourcesError`)},
 	{KindRegistry, regexp.MustCompile(`UnexpectedHTTPStatusCode|NSURLErrorDomain|(?i)connection (was )?(lost|refused|reset)|timed out|could not be found|offline`)},
 	{KindRace, regexp.MustCompile(`Bad file descriptor|failed to lock|No such file or directory|couldn.t be opened because there is no such file`)},
