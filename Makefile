@@ -10,7 +10,7 @@ BIN     := bin
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test unit e2e lint cross fuzz docs install clean
+.PHONY: build demo test unit e2e chaos lint cross fuzz docs install clean
 
 build: ## the driver, and the stand-in for tart
 	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
@@ -27,6 +27,9 @@ unit: ## the tests beside the code
 e2e: ## whole jobs through the built binaries
 	./scripts/e2e
 
+chaos: ## breaks things on purpose; CHAOS=full takes hours
+	./scripts/chaos
+
 lint:
 	./scripts/lint
 
@@ -37,8 +40,14 @@ FUZZTIME ?= 20s
 fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz $(FUZZTIME)
 
+.PHONY: bench
+BENCHFLAGS ?=
+bench: ## what a job costs beyond its VM; PEER=/path/to/driver for another driver's figures beside ours
+	./scripts/bench $(BENCHFLAGS)
+
 docs: ## the pages that are made from the code
 	$(GO) run ./cmd/gitlab-runner-tart-driver settings > docs/settings.md
+	$(GO) run ./cmd/gitlab-runner-tart-driver doctor --checks > docs/doctor.md
 
 install: build ## to PREFIX/bin
 	install -d $(DESTDIR)$(PREFIX)/bin

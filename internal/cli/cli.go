@@ -72,7 +72,8 @@ func newRoot(env Env) *cobra.Command {
 	root.SetErr(env.Stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newConfigCommand(env), newPrepareCommand(env), newRunCommand(env), newCleanupCommand(env), newTryCommand(env), newImagesCommand(env), newSettingsCommand(env))
+	root.AddCommand(newConfigCommand(env), newPrepareCommand(env), newRunCommand(env), newCleanupCommand(env))
+	root.AddCommand(newSetupCommand(env), newDoctorCommand(env), newMigrateCommand(env), newTryCommand(env), newImagesCommand(env), newSettingsCommand(env))
 	for _, cmd := range root.Commands() {
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -41,7 +42,7 @@ func Sweep(ctx context.Context, state *host.State, client Client) Swept {
 	if err != nil {
 		swept.Errors = append(swept.Errors, err)
 	}
-	// VMs first, records second: a VM always has its record before it exists.
+	// A VM always has its record before it exists: one that is listed here, and has no record after that, is nobody's.
 	vms, err := vmsOfHost(ctx, client)
 	if err != nil && (len(names) > 0 || !errors.Is(err, tart.ErrNotFound)) { // without tart and records nothing was ever made
 		swept.Errors = append(swept.Errors, err)
@@ -58,7 +59,7 @@ func Sweep(ctx context.Context, state *host.State, client Client) Swept {
 		}
 	}
 	for _, name := range vms {
-		if !state.Owns(name) || state.HasRecord(name) {
+		if !state.Owns(name) || state.HasRecord(name) || slices.Contains(swept.VMs, name) {
 			continue
 		}
 		if err := destroyVM(ctx, client, name); err != nil {
