@@ -15,6 +15,7 @@ import (
 
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/keeper"
+	"gitlab-runner-tart-driver/internal/settings"
 )
 
 // Env is what the command line gets from its process.
@@ -72,8 +73,7 @@ func newRoot(env Env) *cobra.Command {
 	root.SetErr(env.Stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newConfigCommand(env), newPrepareCommand(env), newRunCommand(env), newCleanupCommand(env))
-	root.AddCommand(newSetupCommand(env), newDoctorCommand(env), newMigrateCommand(env), newTryCommand(env), newImagesCommand(env), newSettingsCommand(env))
+	addCommands(root, env)
 	for _, cmd := range root.Commands() {
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -85,6 +85,21 @@ func newRoot(env Env) *cobra.Command {
 		}
 	}
 	return root
+}
+
+// addCommands adds the one command that GitLab Runner calls, or all: each has dozens of flags, and a job calls a dozen times.
+func addCommands(root *cobra.Command, env Env) {
+	calledByRunner := map[string]func(Env) *cobra.Command{
+		settings.StageConfig: newConfigCommand, settings.StagePrepare: newPrepareCommand, settings.StageRun: newRunCommand, settings.StageCleanup: newCleanupCommand,
+	}
+	if isStage(env.Args) {
+		root.AddCommand(calledByRunner[env.Args[0]](env))
+		return
+	}
+	for _, stage := range stages {
+		root.AddCommand(calledByRunner[stage](env))
+	}
+	root.AddCommand(newSetupCommand(env), newDoctorCommand(env), newMigrateCommand(env), newTryCommand(env), newImagesCommand(env), newSettingsCommand(env))
 }
 
 // version is the one given at build time, or else what the Go toolchain recorded.

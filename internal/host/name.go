@@ -2,15 +2,16 @@ package host
 
 import (
 	"crypto/rand"
-	"regexp"
 	"strings"
+
+	"gitlab-runner-tart-driver/internal/lazy"
 )
 
 // A VM's name says whose it is: NamePrefix, the state directory that made it, the job's id and a random part, joined by dashes.
 // It is never used twice, because `tart clone` silently replaces a VM of the same name.
 const NamePrefix = "grtd-"
 
-var namePattern = regexp.MustCompile(`^grtd-([a-z2-7]{6})-([0-9]{1,20})-([a-z2-7]{8})$`)
+var namePattern = lazy.Regexp(`^grtd-([a-z2-7]{6})-([0-9]{1,20})-([a-z2-7]{8})$`)
 
 // NewName makes a new VM name for a job. Whatever is not a digit in jobID is left out.
 func (s *State) NewName(jobID string) string {
@@ -33,9 +34,9 @@ func (s *State) NewName(jobID string) string {
 
 // Owns tells whether a VM of this name was made by way of this state directory.
 func (s *State) Owns(name string) bool {
-	m := namePattern.FindStringSubmatch(name)
+	m := namePattern().FindStringSubmatch(name)
 	return m != nil && m[1] == s.id
 }
 
 // IsJobVM tells whether name has the form of any driver's job VM, this state directory's or another's.
-func IsJobVM(name string) bool { return namePattern.MatchString(name) }
+func IsJobVM(name string) bool { return namePattern().MatchString(name) }

@@ -9,11 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/lazy"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -37,7 +37,7 @@ const (
 )
 
 // helperName leaves out all that could lead to another program than docker-credential-NAME in PATH: the name is the job's.
-var helperName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+var helperName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
 // helperPassed are variables that helpers look for, besides what tart gets: where to find logins, but no logins.
 var helperPassed = []string{
@@ -48,7 +48,7 @@ var helperPassed = []string{
 
 // get asks a helper for the login of a registry. ok is false where it has none. No error, and no log, quotes what the helper says.
 func (h *Helpers) get(ctx context.Context, name, host string) (user, password string, ok bool, err error) {
-	if !helperName.MatchString(name) {
+	if !helperName().MatchString(name) {
 		return "", "", false, errors.New("its name is not a plain one")
 	}
 	env := h.environ()

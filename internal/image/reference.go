@@ -4,12 +4,12 @@
 package image
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
-	"github.com/distribution/reference"
+	"gitlab-runner-tart-driver/internal/lazy"
 )
 
 // Reference is what a job calls its image: a VM on this host, or an image in a registry.
@@ -40,36 +40,34 @@ func (r Reference) Repository() string {
 var ErrReference = errors.New("not an image reference")
 
 // localName leaves out what tart or a shell might take for something else, a leading dash above all.
-var localName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127}$`)
+var localName = lazy.Regexp(`^[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127}$`)
+
+// remoteName is Tart's grammar, where that is not stricter in the host, and with lower-case paths as registries want them: the cache is on a file
+// system that does not tell cases apart. Its groups are host, path, tag and digest.
+// https://github.com/openai/tart/blob/main/Sources/tart/OCI/Reference/Reference.g4
+var remoteName = lazy.Regexp(`^([A-Za-z0-9]+(?:(?:[._]|-+)[A-Za-z0-9]+)*(?::[0-9]{1,5})?)` +
+	`((?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)` + `(?::([A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?` + `(?:@(sha256:[0-9a-f]{64}))?$`)
+
+// maxName is the longest name without tag and digest, in bytes.
+const maxName = 255
 
 // Parse reads a reference as Tart does: a name with a slash has its registry in front, one without is a local VM. There is no
 // default registry.
-// https://github.com/openai/tart/blob/main/Sources/tart/OCI/Reference/Reference.g4
 func Parse(name string) (Reference, error) {
 	if !strings.Contains(name, "/") {
-		if !localName.MatchString(name) {
+		if !localName().MatchString(name) {
 			return Reference{}, fmt.Errorf("%w: %q: expected the name of a local VM, or HOST/PATH:TAG", ErrReference, name)
 		}
 		return Reference{Name: name}, nil
 	}
-	parsed, err := reference.Parse(name)
-	if err != nil {
-		return Reference{}, fmt.Errorf("%w: %q: %w", ErrReference, name, err)
-	}
-	named, ok := parsed.(reference.Named)
-	if !ok {
-		return Reference{}, fmt.Errorf("%w: %q: expected HOST/PATH:TAG", ErrReference, name)
-	}
-	host := reference.Domain(named)
-	if host == "" {
-		// The grammar takes a first part without a dot for a part of the path; Tart takes it for the host.
-		host, _, _ = strings.Cut(named.Name(), "/")
-	}
-	full := reference.TagNameOnly(named).String()
-	if digested, ok := named.(reference.Digested); ok { // Tart knows a tag or a digest, not both
-		full = named.Name() + "@" + digested.Digest().String()
+	m := remoteName().FindStringSubmatch(name)
+	if m == nil || len(m[1])+len(m[2]) > maxName {
+		return Reference{}, fmt.Errorf("%w: %.300q: expected HOST/PATH:TAG or HOST/PATH@sha256:DIGEST, with a path in lower case", ErrReference, name)
 	}
 	// Host names have no case. With one spelling for each image, no rule can be got round by another.
-	lower := strings.ToLower(host)
-	return Reference{Name: lower + strings.TrimPrefix(full, host), Host: lower}, nil
+	host, path, tag, digest := strings.ToLower(m[1]), m[2], m[3], m[4]
+	if digest != "" { // Tart knows a tag or a digest, not both
+		return Reference{Name: host + path + "@" + digest, Host: host}, nil
+	}
+	return Reference{Name: host + path + ":" + cmp.Or(tag, "latest"), Host: host}, nil
 }

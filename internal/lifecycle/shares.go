@@ -6,11 +6,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/lazy"
 	"gitlab-runner-tart-driver/internal/provision"
 )
 
@@ -121,12 +121,12 @@ func expandHome(path, home string) string {
 	return path
 }
 
-var unsafeInName = regexp.MustCompile(`[^A-Za-z0-9._-]`)
+var unsafeInName = lazy.Regexp(`[^A-Za-z0-9._-]`)
 
 // shareName is the place in the VM without its outer slashes, as in the Python driver, so that scripts that know /Volumes/My Shared
 // Files/opt__data keep working.
 func shareName(guest string) string {
-	return unsafeInName.ReplaceAllString(strings.ReplaceAll(strings.Trim(guest, "/"), "/", "__"), "_")
+	return unsafeInName().ReplaceAllString(strings.ReplaceAll(strings.Trim(guest, "/"), "/", "__"), "_")
 }
 
 // jobDirs are the builds and cache directories. A project has its own for each place on the host, and a place has one VM: so no two
@@ -170,7 +170,7 @@ func projectDir(j *job.Job) string {
 		server = strings.TrimLeft(u.Host, ".") // no name of a directory above, whoever made the URL
 	}
 	project := "project-" + strconv.FormatInt(j.ProjectID, 10)
-	return filepath.Join(unsafeInName.ReplaceAllString(server, "_"), project)
+	return filepath.Join(unsafeInName().ReplaceAllString(server, "_"), project)
 }
 
 var errNoRunner = errors.New("the host has no gitlab-runner of its own that fits")

@@ -7,9 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"gitlab-runner-tart-driver/internal/lazy"
 )
 
 // Stage names, for the stages in whose --help a setting is shown. Every flag is taken by every stage, so that one list of arguments
@@ -63,9 +66,11 @@ func (row Setting) IsSwitch() bool { return row.Takes == "" }
 var PullPolicies = []string{"always", "if-not-present", "never"}
 
 // Table returns all settings, in the order of the reference.
-func Table() []Setting {
+func Table() []Setting { return slices.Clone(table()) }
+
+var table = sync.OnceValue(func() []Setting {
 	return slices.Concat(hostSettings(), imageSettings(), machineSettings(), guestSettings())
-}
+})
 
 // The setters below store a value or say what they expect.
 
@@ -80,9 +85,9 @@ func text(field func(*Settings) *string, what string) func(*Settings, string) st
 }
 
 func matching(field func(*Settings) *string, pattern, what string) func(*Settings, string) string {
-	re := regexp.MustCompile(pattern)
+	re := lazy.Regexp(pattern)
 	return func(s *Settings, v string) string {
-		if !re.MatchString(v) {
+		if !re().MatchString(v) {
 			return what
 		}
 		*field(s) = v
@@ -116,9 +121,9 @@ func number(field func(*Settings) *int, least, most int, unit string) func(*Sett
 }
 
 func seconds(field func(*Settings) *time.Duration) func(*Settings, string) string {
-	var n int
-	check := number(func(*Settings) *int { return &n }, 1, 7*24*3600, " of seconds")
 	return func(s *Settings, v string) string {
+		var n int
+		check := number(func(*Settings) *int { return &n }, 1, 7*24*3600, " of seconds")
 		if expected := check(s, v); expected != "" {
 			return expected
 		}
@@ -157,7 +162,7 @@ func items(v string) []string {
 
 // list takes items that each match pattern, one on a line.
 func list(field func(*Settings) *[]string, pattern, what string) func(*Settings, string) string {
-	re := regexp.MustCompile(pattern)
+	re := lazy.Regexp(pattern)
 	return func(s *Settings, v string) string {
 		var items []string
 		for line := range strings.Lines(v) {
@@ -165,7 +170,7 @@ func list(field func(*Settings) *[]string, pattern, what string) func(*Settings,
 			if item == "" {
 				continue
 			}
-			if !re.MatchString(item) || strings.ContainsRune(item, 0) {
+			if !re().MatchString(item) || strings.ContainsRune(item, 0) {
 				return what
 			}
 			items = append(items, item)

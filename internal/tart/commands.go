@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"gitlab-runner-tart-driver/internal/lazy"
 )
 
 // VM is a row of `tart list --format json`. Fields that we don't use, and that come and go between versions, are left out.
@@ -72,7 +73,7 @@ func parseList(raw []byte) ([]VM, error) {
 	return vms, nil
 }
 
-var versionPattern = regexp.MustCompile(`^\d+(\.\d+)*$`)
+var versionPattern = lazy.Regexp(`^\d+(\.\d+)*$`)
 
 // Version is `tart --version`, "SNAPSHOT" for a development build.
 func (c *Client) Version(ctx context.Context) (string, error) {
@@ -81,7 +82,7 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 		return "", err
 	}
 	v := strings.TrimSpace(string(done.stdout))
-	if !versionPattern.MatchString(v) && v != "SNAPSHOT" {
+	if !versionPattern().MatchString(v) && v != "SNAPSHOT" {
 		return "", &Error{Kind: KindOther, Command: "--version", Err: fmt.Errorf("%q is not a version", v)}
 	}
 	return v, nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"gitlab-runner-tart-driver/internal/lazy"
 )
 
 // Kind is what went wrong in a tart call, as far as its exit code and text tell.
@@ -91,31 +93,31 @@ func KindOf(err error) Kind {
 // https://github.com/openai/tart/blob/main/Sources/tart/VMStorageHelper.swift unless said otherwise.
 var texts = []struct {
 	kind    Kind
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp
 }{
-	{KindVMLimit, regexp.MustCompile(`number of VMs exceeds the system limit|maximum supported number of active virtual machines`)},
+	{KindVMLimit, lazy.Regexp(`number of VMs exceeds the system limit|maximum supported number of active virtual machines`)},
 	// https://tart.run/faq/#unable-to-start-macos-vm-headlessly-after-updating-to-macos-15
-	{KindKeychain, regexp.MustCompile(`SecKeyCreateRandomKey_ios failed|Failed to generate keypair|User interaction is not allowed|status -25308`)},
-	{KindRestore, regexp.MustCompile(`failed to restore|VZErrorDomain Code=12\b`)},
-	{KindNoSuchVM, regexp.MustCompile(`the specified VM ".*" does not exist`)},
-	{KindNotRunning, regexp.MustCompile(`VM ".*" is not running`)},
-	{KindRunning, regexp.MustCompile(`VM ".*" is already running|VM ".*" is running|already locked`)},
-	{KindNoAgent, regexp.MustCompile(`using its control socket`)},
-	{KindNoAddress, regexp.MustCompile(`no IP address found`)},
+	{KindKeychain, lazy.Regexp(`SecKeyCreateRandomKey_ios failed|Failed to generate keypair|User interaction is not allowed|status -25308`)},
+	{KindRestore, lazy.Regexp(`failed to restore|VZErrorDomain Code=12\b`)},
+	{KindNoSuchVM, lazy.Regexp(`the specified VM ".*" does not exist`)},
+	{KindNotRunning, lazy.Regexp(`VM ".*" is not running`)},
+	{KindRunning, lazy.Regexp(`VM ".*" is already running|VM ".*" is running|already locked`)},
+	{KindNoAgent, lazy.Regexp(`using its control socket`)},
+	{KindNoAddress, lazy.Regexp(`no IP address found`)},
 	// The server that gives out tokens being down is no refusal. https://github.com/openai/tart/blob/main/Sources/tart/OCI/Registry.swift
-	{KindRegistry, regexp.MustCompile(`AuthFailed.*status code (408|429|5\d\d)`)},
-	{KindAuth, regexp.MustCompile(`AuthFailed|code: 40[13]\b|invalid credentials`)},
-	{KindImageNotFound, regexp.MustCompile(`code: 404\b|NAME_UNKNOWN|MANIFEST_UNKNOWN`)},
-	{KindBadName, regexp.MustCompile(`failed to parse remote name`)},
-	{KindNoSpace, regexp.MustCompile(`(?i)no space left on device|NSFileWriteOutOfSpaceError|(not|n.t) enough (disk )?space`)},
-	{KindResources, regexp.MustCompile(`LessThanMinimalResourcesError`)},
-	{KindRegistry, regexp.MustCompile(`UnexpectedHTTPStatusCode|NSURLErrorDomain|(?i)connection (was )?(lost|refused|reset)|timed out|could not be found|offline`)},
-	{KindRace, regexp.MustCompile(`Bad file descriptor|failed to lock|No such file or directory|couldn.t be opened because there is no such file`)},
+	{KindRegistry, lazy.Regexp(`AuthFailed.*status code (408|429|5\d\d)`)},
+	{KindAuth, lazy.Regexp(`AuthFailed|code: 40[13]\b|invalid credentials`)},
+	{KindImageNotFound, lazy.Regexp(`code: 404\b|NAME_UNKNOWN|MANIFEST_UNKNOWN`)},
+	{KindBadName, lazy.Regexp(`failed to parse remote name`)},
+	{KindNoSpace, lazy.Regexp(`(?i)no space left on device|NSFileWriteOutOfSpaceError|(not|n.t) enough (disk )?space`)},
+	{KindResources, lazy.Regexp(`LessThanMinimalResourcesError`)},
+	{KindRegistry, lazy.Regexp(`UnexpectedHTTPStatusCode|NSURLErrorDomain|(?i)connection (was )?(lost|refused|reset)|timed out|could not be found|offline`)},
+	{KindRace, lazy.Regexp(`Bad file descriptor|failed to lock|No such file or directory|couldn.t be opened because there is no such file`)},
 }
 
 func classify(exitCode int, text string) Kind {
 	for _, t := range texts {
-		if t.pattern.MatchString(text) {
+		if t.pattern().MatchString(text) {
 			return t.kind
 		}
 	}
@@ -141,7 +143,7 @@ type exitError struct {
 
 func (e exitError) Unwrap() error { return e.error }
 
-var progress = regexp.MustCompile(`^\d{1,3}%$`)
+var progress = lazy.Regexp(`^\d{1,3}%$`)
 
 // LastWords is the end of a program's output, on one line: no empty lines, no progress, no usage help, no "Error: " in front.
 func LastWords(out []byte) string {
@@ -149,7 +151,7 @@ func LastWords(out []byte) string {
 	var words []string
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(strings.ToValidUTF8(line, "\uFFFD"))
-		if line == "" || progress.MatchString(line) {
+		if line == "" || progress().MatchString(line) {
 			continue
 		}
 		if strings.HasPrefix(line, "Usage: ") || strings.HasPrefix(line, "See 'tart ") {
