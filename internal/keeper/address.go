@@ -20,16 +20,21 @@ type answer struct {
 }
 
 const (
-	// `tart ip` looks once a second, so several of them start a fraction of that apart, until the first answer.
-	askers     = 4
+	// lookInterval is between two looks at the DHCP server's table, and lookAgain while nothing answers at the address.
+	lookInterval = 10 * time.Millisecond
+	lookAgain    = 100 * time.Millisecond
+	// `tart ip` looks once a second; where the table can't be read, several of them start a fraction of that apart, until the first answer.
+	askers     = 2
 	askStagger = time.Second / askers
+	// askLater is when tart is asked although the table can be read: it may know of what is not there.
+	askLater = 3 * time.Second
 	// askWait is how long one `tart ip` waits. It ends with the context anyway.
 	askWait = 60 * time.Second
 	// askAgain is the pause before the address is looked up again, while nothing answers at it.
 	askAgain = 3 * time.Second
 )
 
-// lookUpAddress asks tart for the VM's address until ctx ends, and hands on every answer that is taken off its hands.
+// lookUpAddress finds the VM's address until ctx ends, and hands on every answer that is taken off its hands.
 func (k *Keeper) lookUpAddress(ctx context.Context) <-chan answer {
 	answers := make(chan answer)
 	hand := func(a answer) {
@@ -38,15 +43,68 @@ func (k *Keeper) lookUpAddress(ctx context.Context) <-chan answer {
 		case <-ctx.Done():
 		}
 	}
+	var table *tart.Leases
+	if k.p.Resolver == "" { // tart's own way is that table
+		table = k.tart.Leases(k.p.VM)
+	}
 	go func() {
-		first := k.firstAddress(ctx, hand)
-		for hand(answer{addr: first}); pause(ctx, askAgain) == nil; {
-			if addr, err := k.tart.IP(ctx, k.p.VM, 0, k.p.Resolver); err == nil {
+		first := k.firstAddress(ctx, table, hand)
+		again := askAgain
+		if table != nil && table.Readable() {
+			again = lookAgain
+		}
+		for hand(answer{addr: first}); pause(ctx, again) == nil; {
+			if again == lookAgain {
+				if addr := table.Look(time.Now()); addr.IsValid() {
+					hand(answer{addr: addr})
+				}
+			} else if addr, err := k.tart.IP(ctx, k.p.VM, 0, k.p.Resolver); err == nil {
 				hand(answer{addr: addr})
 			}
 		}
 	}()
 	return answers
+}
+
+// firstAddress returns the first address that the table or tart tells, or none when ctx ends. Errors that are more than "not yet" are handed on.
+func (k *Keeper) firstAddress(ctx context.Context, table *tart.Leases, hand func(answer)) netip.Addr {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	found := make(chan netip.Addr, askers+1)
+	first, n := time.Duration(0), askers
+	if table != nil {
+		if table.Readable() {
+			first, n = askLater, 1
+		}
+		go func() {
+			for pause(ctx, lookInterval) == nil {
+				if addr := table.Look(time.Now()); addr.IsValid() {
+					found <- addr
+					return
+				}
+			}
+		}()
+	}
+	for i := range n {
+		go func() {
+			for wait := first + time.Duration(i)*askStagger; pause(ctx, wait) == nil; wait = time.Second {
+				addr, err := k.tart.IP(ctx, k.p.VM, askWait, k.p.Resolver)
+				if err == nil {
+					found <- addr
+					return
+				}
+				if ctx.Err() == nil && tart.KindOf(err) != tart.KindNoAddress {
+					hand(answer{err: err})
+				}
+			}
+		}()
+	}
+	select {
+	case addr := <-found:
+		return addr
+	case <-ctx.Done():
+		return netip.Addr{}
+	}
 }
 
 // claimAddress writes the VM's address down, and refuses one that an earlier VM has: what answers there may be that VM, and its host key says
@@ -71,31 +129,4 @@ func (k *Keeper) claimAddress(addr netip.Addr) error {
 		}
 	}
 	return nil
-}
-
-// firstAddress returns the first address that tart tells, or none when ctx ends. Errors that are more than "not yet" are handed on.
-func (k *Keeper) firstAddress(ctx context.Context, hand func(answer)) netip.Addr {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	found := make(chan netip.Addr, askers)
-	for i := range askers {
-		go func() {
-			for wait := time.Duration(i) * askStagger; pause(ctx, wait) == nil; wait = time.Second {
-				addr, err := k.tart.IP(ctx, k.p.VM, askWait, k.p.Resolver)
-				if err == nil {
-					found <- addr
-					return
-				}
-				if ctx.Err() == nil && tart.KindOf(err) != tart.KindNoAddress {
-					hand(answer{err: err})
-				}
-			}
-		}()
-	}
-	select {
-	case addr := <-found:
-		return addr
-	case <-ctx.Done():
-		return netip.Addr{}
-	}
 }
