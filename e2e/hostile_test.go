@@ -138,9 +138,9 @@ func TestHostileSettings(t *testing.T) {
 	h.call("prepare", responseOf(t, nil), nil) // makes the state directory
 	before := h.tree()
 	anything := []string{"registry", "registry-username", "registry-password", "default-ssh-user", "default-ssh-password"}
-	broken := []string{"line", "return", "section", "no text", "c1", "delete"}
+	broken := []string{"long", "line", "return", "section", "no text", "c1", "delete"}
 	accepted := map[string][]string{ // what is a path, a zone or options for all that can be told on the host
-		"shell": {"up", "absolute", "long"}, "timezone": {"long"}, "root-disk-opts": {"long", "comma"}, "softnet-allow": {"space", "comma"},
+		"shell": {"up", "absolute"}, "root-disk-opts": {"comma"}, "softnet-allow": {"space", "comma"},
 	}
 	for kind, value := range h.hostile() {
 		for nth := range 2 { // some settings have a second variable

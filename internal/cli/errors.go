@@ -29,6 +29,22 @@ func (e *usageError) As(target any) bool {
 	return ok
 }
 
+// joined are the errors that errors.Join has put together, also within a failure.
+func joined(err error) []error {
+	if f, ok := err.(*job.Failure); ok {
+		return joined(f.Err)
+	}
+	list, ok := err.(interface{ Unwrap() []error })
+	if !ok || errors.Join(list.Unwrap()...).Error() != err.Error() { // fmt.Errorf has such lists, too
+		return []error{err}
+	}
+	var all []error
+	for _, e := range list.Unwrap() {
+		all = append(all, joined(e)...)
+	}
+	return all
+}
+
 // printError writes an error and what to do about it. Errors that were joined get a line each.
 func printError(w io.Writer, err error) {
 	hint := ""
@@ -37,8 +53,8 @@ func printError(w io.Writer, err error) {
 	} else if errors.Is(err, tart.ErrNotFound) {
 		hint = "install Tart with `brew install openai/tools/tart`, or say where it is with -x"
 	}
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(w, "error: %s\n", job.Printable(strings.TrimRight(line, "\n")))
+	for _, e := range joined(err) {
+		fmt.Fprintf(w, "error: %s\n", job.Printable(strings.ReplaceAll(e.Error(), "\n", "; ")))
 	}
 	if hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", job.Printable(hint))

@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -262,7 +261,7 @@ func (a *Agent) watch(ctx context.Context, file string, seen chan<- Status, give
 func (a *Agent) beat(ctx context.Context, deadline time.Time, file string, wait time.Duration) (status Status, ended bool, err error) {
 	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errMute)
 	defer cancel()
-	var out bytes.Buffer
+	var out capped
 	argv := []string{"/bin/sh", "-c", beatProgram, "grtd", file, strconv.Itoa(int(wait.Seconds()))}
 	code, err := a.exec(ctx, argv, Streams{Stdout: &out})
 	switch {

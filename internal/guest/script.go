@@ -118,8 +118,11 @@ func (s *SSH) run(ctx context.Context, program string, args []string, streams St
 }
 
 func surveyIn(ctx context.Context, in programs, shell string, dirs ...string) (Info, error) {
-	var out, errs strings.Builder
+	var out, errs capped
 	status, err := in.run(ctx, surveyProgram, append([]string{shell}, dirs...), Streams{Stdout: &out, Stderr: &errs})
+	if out.full || errs.full {
+		return Info{}, fmt.Errorf("%w: %q", errFlood, lastLine(errs.String()+out.String()))
+	}
 	if err != nil {
 		return Info{}, err
 	}
@@ -128,6 +131,24 @@ func surveyIn(ctx context.Context, in programs, shell string, dirs ...string) (I
 		return Info{}, fmt.Errorf("the VM does not run commands properly: exit status %d, it said %q", status.Code, lastLine(errs.String()+out.String()))
 	}
 	return info, nil
+}
+
+// capped keeps what a guest says, and takes no more than a short answer can be.
+type capped struct {
+	strings.Builder
+	full bool
+}
+
+// maxAnswer is in bytes.
+const maxAnswer = 64 << 10
+
+var errFlood = errors.New("the VM prints without end instead of an answer; look at the startup files of the user's shell")
+
+func (c *capped) Write(p []byte) (int, error) {
+	if c.full = c.full || c.Len()+len(p) > maxAnswer; c.full {
+		return 0, errFlood
+	}
+	return c.Builder.Write(p)
 }
 
 // parseSurvey picks the program's lines from whatever else the user's shell prints when it starts.

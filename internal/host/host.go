@@ -40,18 +40,25 @@ func Open(dir string) (*State, error) {
 	}
 	dir = filepath.Clean(dir)
 	s := &State{dir: dir, id: stateID(dir)}
-	for _, d := range []string{dir, s.vmsDir(), s.slotsDir(), s.queueDir()} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrStateDir, err)
-		}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStateDir, err)
 	}
 	if err := checkOwner(dir); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStateDir, err)
 	}
+	for _, d := range []string{s.vmsDir(), s.slotsDir(), s.queueDir()} {
+		err := os.MkdirAll(d, 0o700)
+		if err == nil {
+			err = checkPart(d)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrStateDir, err)
+		}
+	}
 	return s, nil
 }
 
-// checkOwner refuses a directory that others could have filled: files in it decide which VMs are destroyed.
+// checkOwner refuses a directory that others could have filled: files in it decide which VMs are destroyed, and which processes are ended.
 func checkOwner(dir string) error {
 	st, err := os.Stat(dir)
 	if err != nil {
@@ -60,12 +67,29 @@ func checkOwner(dir string) error {
 	if uid, ok := ownerOf(st); ok && uid != os.Getuid() {
 		return fmt.Errorf("%q belongs to user id %d and not to this one (%d)", dir, uid, os.Getuid())
 	}
+	if st.Mode().Perm()&0o022 != 0 {
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+			return fmt.Errorf("other users can write to %q (mode %v), and may have done so; move it away", dir, st.Mode().Perm())
+		}
+	}
 	if st.Mode().Perm()&0o077 != 0 {
 		if err := os.Chmod(dir, 0o700); err != nil {
 			return fmt.Errorf("%q is open to other users: %w", dir, err)
 		}
 	}
 	return nil
+}
+
+// checkPart refuses a part of the state directory that is not a directory of its own, made by its user.
+func checkPart(dir string) error {
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !st.IsDir() {
+		return fmt.Errorf("%q is not a directory", dir)
+	}
+	return checkOwner(dir)
 }
 
 // Dir is the state directory's path.

@@ -38,5 +38,6 @@ func (s *State) Owns(name string) bool {
 	return m != nil && m[1] == s.id
 }
 
-// IsJobVM tells whether name has the form of any driver's job VM, this state directory's or another's.
-func IsJobVM(name string) bool { return namePattern().MatchString(name) }
+// IsJobVM tells whether name has the form of any driver's job VM, this state directory's or another's. macOS's file system does not tell cases
+// apart.
+func IsJobVM(name string) bool { return namePattern().MatchString(strings.ToLower(name)) }

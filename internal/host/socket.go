@@ -40,8 +40,10 @@ func (s *State) atSocket(name string, use func(path string) error) error {
 func (s *State) Listen(name string) (*net.UnixListener, error) {
 	var listener *net.UnixListener
 	err := s.atSocket(name, func(path string) (err error) {
-		listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-		return err
+		if listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}); err != nil {
+			return err
+		}
+		return os.Chmod(path, 0o600) // the directory is closed to others already
 	})
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/settings"
@@ -52,11 +53,11 @@ func (l Logins) Choose(ctx context.Context, ref Reference) (login *Login, warnin
 	}
 	warning = strings.Join(warnings, "; ")
 	for _, c := range l.Job.Credentials {
-		if sameHost(c.Host, host) {
+		if sameHost(c.Host, host) && !strings.ContainsFunc(c.Username+c.Password, unicode.IsControl) {
 			return newLogin(host, c.Username, c.Password, "the job's own credentials"), warning
 		}
 	}
-	if v["CI_REGISTRY_USER"] != "" && v["CI_REGISTRY_PASSWORD"] != "" && sameHost(v["CI_REGISTRY"], host) {
+	if v["CI_REGISTRY_USER"] != "" && v["CI_REGISTRY_PASSWORD"] != "" && !strings.ContainsFunc(v["CI_REGISTRY_USER"]+v["CI_REGISTRY_PASSWORD"], unicode.IsControl) && sameHost(v["CI_REGISTRY"], host) {
 		return newLogin(host, v["CI_REGISTRY_USER"], v["CI_REGISTRY_PASSWORD"], "variable CI_REGISTRY_USER"), warning
 	}
 	return nil, warning

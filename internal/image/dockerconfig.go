@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // dockerConfig is the part of a Docker config.json that has logins, or says who does. Unknown fields are ignored.
@@ -55,6 +56,9 @@ func (c dockerConfig) auth(ref Reference) (user, password string, err error) {
 	}
 	auth := c.Auths[best]
 	if auth.Auth == "" {
+		if strings.ContainsFunc(auth.Username+auth.Password, unicode.IsControl) {
+			return "", "", fmt.Errorf("the login of %s has control characters", best)
+		}
 		return auth.Username, auth.Password, nil
 	}
 	raw, err := base64.StdEncoding.DecodeString(auth.Auth)
@@ -62,6 +66,9 @@ func (c dockerConfig) auth(ref Reference) (user, password string, err error) {
 		return "", "", fmt.Errorf("the auth of %s is not base64", best)
 	}
 	user, password, ok := strings.Cut(string(raw), ":")
+	if strings.ContainsFunc(user+password, unicode.IsControl) {
+		return "", "", fmt.Errorf("the auth of %s has control characters", best)
+	}
 	if !ok {
 		return "", "", fmt.Errorf("the auth of %s is not base64 of USER:PASSWORD", best)
 	}

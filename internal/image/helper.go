@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"gitlab-runner-tart-driver/internal/lazy"
 	"gitlab-runner-tart-driver/internal/tart"
@@ -91,6 +92,8 @@ func parseHelper(out []byte) (user, password string, ok bool, err error) {
 		return "", "", false, errors.New("it has an identity token, which tart cannot use")
 	case answer.Username == "" || answer.Secret == "":
 		return "", "", false, nil
+	case strings.ContainsFunc(answer.Username+answer.Secret, unicode.IsControl):
+		return "", "", false, errors.New("its answer has control characters")
 	}
 	return answer.Username, answer.Secret, true, nil
 }

@@ -56,7 +56,7 @@ const maxName = 255
 func Parse(name string) (Reference, error) {
 	if !strings.Contains(name, "/") {
 		if !localName().MatchString(name) {
-			return Reference{}, fmt.Errorf("%w: %q: expected the name of a local VM, or HOST/PATH:TAG", ErrReference, name)
+			return Reference{}, fmt.Errorf("%w: %.300q: expected the name of a local VM, or HOST/PATH:TAG", ErrReference, name)
 		}
 		return Reference{Name: name}, nil
 	}

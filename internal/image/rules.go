@@ -36,8 +36,12 @@ func NewRules(s *settings.Settings) Rules {
 // Check refuses an image that jobs may not have. written is its name as the job wrote it.
 func (r Rules) Check(ref Reference, written string) error {
 	for _, expr := range r.Exclude {
+		anyCase, err := regexp.Compile("(?i)" + expr.String()) // as macOS's file system, where the cache is
+		if err != nil {
+			anyCase = expr
+		}
 		for _, name := range spellings(ref, written) {
-			if expr.MatchString(name) {
+			if anyCase.MatchString(name) {
 				return job.Mistake(fmt.Errorf("image %q is excluded on this runner: %q is found in its name (%s)", ref.Name, expr, r.ExcludeOrigin),
 					"the operator excludes images with --exclude-image-expr; choose another")
 			}

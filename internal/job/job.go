@@ -134,10 +134,19 @@ func (j *Job) fromVariables() {
 	if j.ID != "" {
 		j.Key = key(j.ID, j.Variables["CI_JOB_TOKEN"])
 	}
-	j.Project = j.Variables["CI_PROJECT_PATH"]
+	j.Project = forPeople(j.Variables["CI_PROJECT_PATH"])
 	j.Image = strings.TrimSpace(j.Variables["CI_JOB_IMAGE"])
 	seconds, _ := strconv.ParseInt(j.Variables["CI_JOB_TIMEOUT"], 10, 64)
 	j.Timeout = timeout(seconds)
+}
+
+// forPeople makes one short line of a text that is only shown.
+func forPeople(text string) string {
+	const most = 200 // bytes
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return Printable(text)
 }
 
 func timeout(seconds int64) time.Duration {

@@ -45,7 +45,7 @@ func (p *preparation) chooseImage() (image.Reference, error) {
 		return image.Reference{}, job.Mistake(err, "write a registry's image as HOST/PATH:TAG, and a VM of the host by its name")
 	}
 	if ref.Local() && host.IsJobVM(ref.Name) {
-		return image.Reference{}, job.Mistake(fmt.Errorf("image %q is the VM of a job", name), "jobs can't have each other's VMs")
+		return image.Reference{}, job.Mistake(fmt.Errorf("image %.100q is the VM of a job", name), "jobs can't have each other's VMs")
 	}
 	if err := image.NewRules(p.Settings).Check(ref, name); err != nil {
 		return image.Reference{}, err
@@ -63,7 +63,7 @@ func (p *preparation) pullPolicies() ([]string, error) {
 		return s.PullPolicies, nil
 	}
 	refuse := func(policy, format string, args ...any) error {
-		return job.Mistake(fmt.Errorf("image:pull_policy: %q is not allowed on this runner: %s", policy, fmt.Sprintf(format, args...)),
+		return job.Mistake(fmt.Errorf("image:pull_policy: %.100q is not allowed on this runner: %s", policy, fmt.Sprintf(format, args...)),
 			"leave pull_policy out of .gitlab-ci.yml, or choose what the operator allows")
 	}
 	if slices.Contains(s.Lock, "pull-policy") {
@@ -71,7 +71,7 @@ func (p *preparation) pullPolicies() ([]string, error) {
 	}
 	for _, policy := range asked {
 		if !slices.Contains(settings.PullPolicies, policy) {
-			return nil, job.Mistake(fmt.Errorf("image:pull_policy: %q is not a pull policy", policy), "expected one of %s", strings.Join(settings.PullPolicies, ", "))
+			return nil, job.Mistake(fmt.Errorf("image:pull_policy: %.100q is not a pull policy", policy), "expected one of %s", strings.Join(settings.PullPolicies, ", "))
 		}
 		if allowed := s.AllowedPullPolicies; len(allowed) > 0 && !slices.Contains(allowed, policy) {
 			return nil, refuse(policy, "one of %s (%s)", strings.Join(allowed, ", "), s.Origin("allowed-pull-policy"))

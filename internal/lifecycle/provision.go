@@ -18,6 +18,9 @@ import (
 	"gitlab-runner-tart-driver/internal/provision"
 )
 
+// maxSetupOutput bounds what a script that sets up the guest may print, in bytes.
+const maxSetupOutput = 1 << 20
+
 // provisionLimit bounds each script that sets up the guest. Fetching GitLab Runner can take a while.
 const provisionLimit = 10 * time.Minute
 
@@ -161,18 +164,27 @@ func (p *preparation) runInGuest(ctx context.Context, script io.Reader) ([]strin
 	if err != nil {
 		return nil, job.Infrastructure(fmt.Errorf("set up the VM: %w", err), "")
 	}
-	out, err := os.OpenFile(filepath.Join(dir, "setup.log"), os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o600)
+	said, out, err := os.Pipe()
 	if err != nil {
 		return nil, job.Infrastructure(fmt.Errorf("set up the VM: %w", err), "")
 	}
 	defer out.Close()
+	read := make(chan []byte, 1)
+	go func() {
+		raw, _ := io.ReadAll(io.LimitReader(said, maxSetupOutput))
+		said.Close() // whoever prints more is ended by that
+		read <- raw
+	}()
 	code, err := keeper.Exec(ctx, p.State, p.vm, p.Job.Key, keeper.Script{File: in, Stdout: out, Stderr: out})
-	said, _ := os.ReadFile(out.Name())
-	answers := provision.Answers(string(said))
+	out.Close()
+	text := <-read
 	if err == nil && code != 0 {
 		err = &job.ScriptError{Code: code}
 	}
-	return answers, err
+	if err != nil && len(text) == maxSetupOutput {
+		err = job.Infrastructure(fmt.Errorf("setting up the VM printed more than %d bytes: %w", maxSetupOutput, err), "look at the startup files of the user's shell in the image")
+	}
+	return provision.Answers(string(text)), err
 }
 
 // hostTimezone is the zone that the setting means.

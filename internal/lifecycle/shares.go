@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,8 @@ type shares struct {
 type hostShare struct {
 	name, host, guest string
 	readOnly          bool
+	// own says that the directory is the driver's to make.
+	own bool
 	// title is how the user calls it.
 	title string
 }
@@ -32,6 +35,12 @@ type hostShare struct {
 func (p *preparation) workOutShares() (shares, error) {
 	var out shares
 	taken, named := map[string]string{}, map[string]string{}
+	var writable []hostShare
+	for _, text := range p.Settings.Dirs {
+		if host, ok := dirOf(text, p.homeDir()); ok {
+			writable = append(writable, hostShare{host: host, title: fmt.Sprintf("dir %q", text)})
+		}
+	}
 	add := func(s hostShare) error {
 		if other, ok := taken[s.guest]; ok {
 			return job.Mistake(fmt.Errorf("%s and %s have the same place in the VM, %s", other, s.title, s.guest), "give each its own")
@@ -52,6 +61,20 @@ func (p *preparation) workOutShares() (shares, error) {
 		if strings.Contains(s.host, ":") {
 			return job.Mistake(fmt.Errorf("%s: tart cannot share a directory with a colon in its path", s.title), "share one without")
 		}
+		for _, outer := range writable {
+			if reachableFrom(outer.host, s.host) {
+				return job.Mistake(fmt.Errorf("%s lies in %s, in which jobs may write: one could put a link in its place, to any directory of the host", s.title, outer.title),
+					"share one of the two, or the outer one read-only")
+			}
+		}
+		if !s.readOnly {
+			writable = append(writable, s)
+		}
+		if s.own {
+			if err := os.MkdirAll(s.host, 0o700); err != nil {
+				return job.Infrastructure(fmt.Errorf("%s: %w", s.title, err), "")
+			}
+		}
 		st, err := os.Stat(s.host)
 		if err == nil && !st.IsDir() {
 			err = fmt.Errorf("%s is not a directory", s.host)
@@ -67,25 +90,50 @@ func (p *preparation) workOutShares() (shares, error) {
 		out.mounts = append(out.mounts, provision.Mount{Name: s.name, Target: s.guest, ReadOnly: s.readOnly, Title: s.title})
 		return nil
 	}
+	var all []hostShare
 	for _, text := range p.Settings.Volumes {
 		s, err := parseVolume(text, p.homeDir())
-		if err == nil {
-			err = add(s)
-		}
 		if err != nil {
 			return shares{}, err
 		}
+		all = append(all, s)
 	}
-	for _, s := range p.jobDirs() {
-		if err := os.MkdirAll(s.host, 0o700); err != nil {
-			return shares{}, job.Infrastructure(fmt.Errorf("%s: %w", s.title, err), "")
-		}
+	all = append(all, p.jobDirs()...)
+	slices.SortStableFunc(all, func(a, b hostShare) int { return len(a.host) - len(b.host) }) // what others lie in comes first
+	for _, s := range all {
 		if err := add(s); err != nil {
 			return shares{}, err
 		}
 	}
 	out.dirs = append(out.dirs, p.Settings.Dirs...)
 	return out, nil
+}
+
+// reachableFrom tells whether a path leads through a directory of the host, by whatever links.
+func reachableFrom(outer, path string) bool {
+	real, err := filepath.EvalSymlinks(outer)
+	if err != nil {
+		return false // not there, so nobody can write in it
+	}
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if at, err := filepath.EvalSymlinks(dir); err == nil && (at == real || strings.HasPrefix(at, strings.TrimSuffix(real, "/")+"/")) {
+			return true
+		}
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+	}
+}
+
+// dirOf is the directory of a --dir in tart's syntax, [NAME:]PATH[:OPTIONS], and whether jobs may write in it.
+func dirOf(text, home string) (path string, writable bool) {
+	for i, part := range strings.Split(text, ":") {
+		if strings.HasPrefix(part, "/") || part == "~" || strings.HasPrefix(part, "~/") {
+			options := strings.Split(text, ":")[i+1:]
+			return expandHome(part, home), !slices.Contains(strings.Split(strings.Join(options, ","), ","), "ro")
+		}
+	}
+	return "", false
 }
 
 func (p *preparation) homeDir() string { return job.Environ(p.Environ).Get("HOME") }
@@ -144,12 +192,12 @@ func (p *preparation) jobDirs() []hostShare {
 	}
 	switch {
 	case s.HostDir:
-		dirs = append(dirs, hostShare{name: "builds", host: withVM("builds"), guest: builds, title: "the host's directory for builds (host-dir)"})
+		dirs = append(dirs, hostShare{own: true, name: "builds", host: withVM("builds"), guest: builds, title: "the host's directory for builds (host-dir)"})
 	case s.BuildsDir != "":
-		dirs = append(dirs, hostShare{name: "builds", host: ofProject(s.BuildsDir, "builds"), guest: builds, title: "builds-dir " + s.BuildsDir})
+		dirs = append(dirs, hostShare{own: true, name: "builds", host: ofProject(s.BuildsDir, "builds"), guest: builds, title: "builds-dir " + s.BuildsDir})
 	}
 	if s.CacheDir != "" {
-		dirs = append(dirs, hostShare{name: "cache", host: ofProject(s.CacheDir, "cache"), guest: cache, title: "cache-dir " + s.CacheDir})
+		dirs = append(dirs, hostShare{own: true, name: "cache", host: ofProject(s.CacheDir, "cache"), guest: cache, title: "cache-dir " + s.CacheDir})
 	}
 	return dirs
 }

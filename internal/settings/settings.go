@@ -194,7 +194,7 @@ func Unknown(variables map[string]string) []string {
 		if !strings.HasPrefix(name, "TART_") || slices.Contains(known, name) {
 			continue
 		}
-		text := fmt.Sprintf("variable %s is not a setting of this driver and has no effect", name)
+		text := fmt.Sprintf("variable %s is not a setting of this driver and has no effect", shorten(name))
 		if near := nearest(name, known); near != "" {
 			text += fmt.Sprintf("; did you mean %s?", near)
 		}

@@ -72,12 +72,18 @@ var table = sync.OnceValue(func() []Setting {
 	return slices.Concat(hostSettings(), imageSettings(), machineSettings(), guestSettings())
 })
 
+// maxText is how long a value may be, in bytes.
+const maxText = 4096
+
 // The setters below store a value or say what they expect.
 
 func text(field func(*Settings) *string, what string) func(*Settings, string) string {
 	return func(s *Settings, v string) string {
 		if strings.ContainsFunc(v, unicode.IsControl) || !utf8.ValidString(v) {
 			return what + " on one line, without control characters"
+		}
+		if len(v) > maxText {
+			return fmt.Sprintf("%s of at most %d bytes", what, maxText)
 		}
 		*field(s) = v
 		return ""
@@ -87,7 +93,7 @@ func text(field func(*Settings) *string, what string) func(*Settings, string) st
 func matching(field func(*Settings) *string, pattern, what string) func(*Settings, string) string {
 	re := lazy.Regexp(pattern)
 	return func(s *Settings, v string) string {
-		if !re().MatchString(v) {
+		if len(v) > maxText || !re().MatchString(v) {
 			return what
 		}
 		*field(s) = v
@@ -170,7 +176,7 @@ func list(field func(*Settings) *[]string, pattern, what string) func(*Settings,
 			if item == "" {
 				continue
 			}
-			if !re().MatchString(item) || strings.ContainsRune(item, 0) {
+			if len(item) > maxText || !re().MatchString(item) || strings.ContainsRune(item, 0) {
 				return what
 			}
 			items = append(items, item)
