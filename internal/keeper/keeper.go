@@ -74,6 +74,7 @@ func Main(environ []string, stderr *os.File) error {
 	for fd := fdControl; fd <= fdSlot; fd++ {
 		unix.CloseOnExec(fd) // or every tart would hold the locks; `tart run` gets the slot's on purpose
 	}
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // the guest's password is in this process's memory
 	inherited := os.NewFile(fdControl, "control")
 	control, err := net.FileConn(inherited)
 	inherited.Close() // FileConn made a copy
