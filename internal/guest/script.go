@@ -23,8 +23,8 @@ import (
 //
 //	$1 directory  $2 shell  $3 length of the script in bytes
 const runProgram = `d=$1; mkdir -m 700 "$d" || no; ` +
-	`if [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
-	`echo ${t:-$g} > "$d/group"; cat > "$d/script"; [ $(wc -c < "$d/script") -eq $3 ] || { rm -rf "$d"; no; }; ` +
+	`if kill -s 0 -- -$$ 2> /dev/null; then g=$$; elif [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
+	`echo ${t:-$g} > "$d/group"; n=$(tee "$d/script" | wc -c); [ $n -eq $3 ] || { rm -rf "$d"; no; }; ` +
 	`"$2" -l "$d/script" < /dev/null; s=$?; rm -rf "$d"; exit $s`
 
 // endProgram ends a script that runProgram runs: SIGTERM to its process group or process tree, and SIGKILL to what is left after a while.
