@@ -42,16 +42,18 @@ const endProgram = `d=$1; if mkdir -m 700 "$d" 2> /dev/null; then exit 0; fi; ` 
 // surveyProgram finds out what the guest is, and makes the directories that jobs need.
 //
 //	$1 wanted shell  $2... directories
-const surveyProgram = `w=$1; shift; set -- "$@" "$(uname -snm)"; n=$#; ` + // all of this is waited for: few processes, and sudo at most once
+const surveyProgram = `w=$1; shift; me=${USER:-$(id -un)}; set -- "$@" "$(uname -snm)"; n=$#; ` + // all of this is waited for: few processes, and sudo at most once
 	`while [ $n -gt 1 ]; do d=$1; shift; n=$((n-1)); { [ -d "$d" ] && [ -w "$d" ]; } || set -- "$@" "$d"; done; ` +
 	`u=$1; shift; [ $# -eq 0 ] || mkdir -p "$@" 2> /dev/null; n=$#; ` +
 	`while [ $n -gt 0 ]; do d=$1; shift; n=$((n-1)); { [ -d "$d" ] && [ -w "$d" ]; } || set -- "$@" "$d"; done; ` +
-	`[ $# -eq 0 ] || sudo -n install -d -o $(id -u) -g $(id -g) "$@" > /dev/null 2>&1 || { sudo -n mkdir -p "$@" && sudo -n chown $(id -u):$(id -g) "$@"; } > /dev/null 2>&1; ` +
+	`[ $# -eq 0 ] || sudo -n install -d -o "$me" "$@" > /dev/null 2>&1 || { sudo -n mkdir -p "$@" && sudo -n chown "$me" "$@"; } > /dev/null 2>&1; ` +
 	`echo; echo grtd:os=${u%% *}; echo grtd:arch=${u##* }; u=${u#* }; echo grtd:host=${u% *}; ` +
-	`echo grtd:version=$(sw_vers -productVersion 2> /dev/null || (. /etc/os-release && echo $NAME $VERSION_ID) 2> /dev/null); ` +
+	`v=; k=; p=/System/Library/CoreServices/SystemVersion.plist; if [ -r $p ]; then ` +
+	`while read -r l; do case $l in *ProductVersion*) k=1;; *string*) [ "$k" ] && { l=${l#*>}; v=${l%%<*}; break; };; esac; done < $p; fi; ` +
+	`echo grtd:version=${v:-$(sw_vers -productVersion 2> /dev/null || (. /etc/os-release && echo $NAME $VERSION_ID) 2> /dev/null)}; ` +
 	`for d in "$@"; do { [ -d "$d" ] && [ -w "$d" ]; } || echo "grtd:unwritable=$d"; done; ` +
 	`for s in "$w" /bin/bash bash /bin/sh; do p=$(command -v "$s" 2> /dev/null) && [ -f "$p" ] && [ -x "$p" ] && break; done; echo grtd:shell=$p; ` +
-	`echo grtd:user=${USER:-$(id -un)}; echo grtd:end=`
+	`echo grtd:user=$me; echo grtd:end=`
 
 // ErrNotStarted means that a script could not even be started.
 var ErrNotStarted = errors.New("the script could not be started in the VM: /tmp there cannot be written")

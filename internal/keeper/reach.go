@@ -139,9 +139,9 @@ const (
 )
 
 // pace is the pause before the next attempt: short at first, for the moment of readiness should not be missed by much, and never so
-// long that a slow guest waits noticeably. 10 ms up to half a second.
+// long that a slow guest waits noticeably. 5 ms up to a quarter of a second.
 func pace(waited time.Duration) time.Duration {
-	return min(max(waited/64, 10*time.Millisecond), 500*time.Millisecond)
+	return min(max(waited/256, 5*time.Millisecond), 250*time.Millisecond)
 }
 
 // dialLimit bounds a single connection attempt. The VM is on this host: an answer that takes longer is to a packet that was lost while
