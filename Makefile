@@ -46,8 +46,9 @@ bench: ## what a job costs beyond its VM; PEER=/path/to/driver for another drive
 	./scripts/bench $(BENCHFLAGS)
 
 docs: ## the pages that are made from the code
-	$(GO) run ./cmd/gitlab-runner-tart-driver settings > docs/settings.md
-	$(GO) run ./cmd/gitlab-runner-tart-driver doctor --checks > docs/doctor.md
+	$(GO) build -o $(BIN)/docs ./cmd/gitlab-runner-tart-driver
+	$(BIN)/docs settings > docs/settings.md
+	$(BIN)/docs doctor --checks > docs/doctor.md
 
 install: build ## to PREFIX/bin
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -25,6 +25,8 @@ import (
 //	vms/NAME/*.log         what `tart run` and the keeper said
 //	slots/N                one per VM that may run at once; locked while taken, holds who has it
 //	queue/TICKET           one per job that waits for a slot, in the order of arrival
+//	images/                locks and last use of cached images
+//	logs/, events.jsonl    what is kept of finished jobs, see package history
 type State struct {
 	dir string
 	id  string
