@@ -100,6 +100,8 @@ func addCommands(root *cobra.Command, env Env) {
 		root.AddCommand(calledByRunner[stage](env))
 	}
 	root.AddCommand(newSetupCommand(env), newDoctorCommand(env), newMigrateCommand(env), newTryCommand(env), newImagesCommand(env), newSettingsCommand(env))
+	root.AddCommand(newPsCommand(env), newExplainCommand(env), newLogsCommand(env), newEventsCommand(env), newSweepCommand(env))
+	root.AddCommand(newSSHCommand(env), newCopyCommand(env), newVNCCommand(env), newHoldCommand(env), newReleaseCommand(env))
 }
 
 // version is the one given at build time, or else what the Go toolchain recorded.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"gitlab-runner-tart-driver/internal/doctor"
 	"gitlab-runner-tart-driver/internal/job"
@@ -89,10 +87,7 @@ func runDoctor(ctx context.Context, env Env, f doctorFlags) error {
 		return job.Infrastructure(err, "")
 	}
 	if f.asJSON {
-		encoder := json.NewEncoder(env.Stdout)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(report); err != nil {
+		if err := writeJSON(env.Stdout, report); err != nil {
 			return err
 		}
 	} else {
@@ -107,16 +102,11 @@ func runDoctor(ctx context.Context, env Env, f doctorFlags) error {
 
 // doctorOutput writes results for a person.
 type doctorOutput struct {
-	w       io.Writer
-	colours bool
+	painter
+	w io.Writer
 }
 
-func newDoctorOutput(env Env) doctorOutput {
-	f, ok := env.Stdout.(*os.File)
-	terminal := ok && term.IsTerminal(int(f.Fd()))
-	// https://no-color.org
-	return doctorOutput{w: env.Stdout, colours: terminal && job.Environ(env.Environ).Get("NO_COLOR") == "" && job.Environ(env.Environ).Get("TERM") != "dumb"}
-}
+func newDoctorOutput(env Env) doctorOutput { return doctorOutput{newPainter(env), env.Stdout} }
 
 func (o doctorOutput) result(r doctor.Result) {
 	const indent = 21
@@ -139,13 +129,6 @@ func (o doctorOutput) result(r doctor.Result) {
 func (o doctorOutput) coloured(s doctor.Status) string {
 	colours := map[doctor.Status]string{doctor.Pass: "32", doctor.Warn: "33", doctor.Fail: "1;31", doctor.Skip: "2"}
 	return o.paint(colours[s], string(s))
-}
-
-func (o doctorOutput) paint(colour, text string) string {
-	if !o.colours {
-		return text
-	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
 // parseStageArgs takes the arguments of a stage apart as the stage itself does.

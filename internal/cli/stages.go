@@ -50,7 +50,7 @@ func newRunCommand(env Env) *cobra.Command {
 			if !ok1 || !ok2 {
 				return errors.New("run hands its output files to another process, and so needs real ones")
 			}
-			return s.Run(cmd.Context(), args[0], stdout, stderr)
+			return s.Run(cmd.Context(), args[0], args[1], stdout, stderr)
 		})
 }
 

@@ -37,6 +37,11 @@ var signals = map[string]int{"HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5,
 // Exec runs a command line by the login shell of the guest's user, and returns when it has ended and its output is written. A
 // process that it leaves behind with the output still open does not keep Exec.
 func (s *SSH) Exec(ctx context.Context, commandLine string, streams Streams) (Status, error) {
+	return s.exec(ctx, commandLine, streams, nil)
+}
+
+// exec is Exec; prepare may ask for more on the channel before the command starts there.
+func (s *SSH) exec(ctx context.Context, commandLine string, streams Streams, prepare func(ssh.Channel) error) (Status, error) {
 	ch, requests, err := s.conn.OpenChannel("session", nil)
 	if err != nil {
 		return Status{}, s.why(fmt.Errorf("open an SSH session: %w", err))
@@ -44,6 +49,11 @@ func (s *SSH) Exec(ctx context.Context, commandLine string, streams Streams) (St
 	defer ch.Close()
 	x := &execution{ch: ch, ended: make(chan struct{})}
 	go x.watch(requests)
+	if prepare != nil {
+		if err := prepare(ch); err != nil {
+			return Status{}, s.why(err)
+		}
+	}
 	ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{commandLine}))
 	if err != nil || !ok {
 		return Status{}, s.why(fmt.Errorf("start a command: refused by the SSH server (%w)", orEOF(err)))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +13,10 @@ import (
 
 // A Lock is a flock(2) on a file. It belongs to the open file description, so a child that inherits the descriptor keeps it after
 // its parent is gone; that is how `tart run` keeps its slot and a keeper keeps its record.
-type Lock struct{ f *os.File }
+type Lock struct {
+	mu sync.Mutex // held while f goes
+	f  *os.File
+}
 
 // errBusy means that somebody living holds the lock.
 var errBusy = errors.New("lock is held")
@@ -71,7 +75,12 @@ func (l *Lock) File() *os.File { return l.f }
 
 // Release gives up this process's hold. Children that inherited the descriptor still hold the lock.
 func (l *Lock) Release() {
-	if l != nil && l.f != nil {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f != nil {
 		l.f.Close()
 		l.f = nil
 	}

@@ -36,6 +36,8 @@ type Record struct {
 	Run     proc.ID `json:"run,omitzero"`
 	// Address is the VM's, once it is known and while the VM runs.
 	Address netip.Addr `json:"address,omitzero"`
+	// HeldUntil is when the VM of a job that is over goes; zero while the job runs.
+	HeldUntil time.Time `json:"held_until,omitzero"`
 }
 
 // Describe names the job for a person.
@@ -274,6 +276,7 @@ func (e *Entry) Remove() error {
 	err := os.Rename(dir, gone) // in one step, so that no half-removed record is ever seen
 	crash.Point("record: out of its place")
 	if err == nil {
+		e.archive(gone)
 		err = removeAll(gone)
 	}
 	crash.Point("record: removed")

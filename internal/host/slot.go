@@ -23,6 +23,8 @@ type Holder struct {
 	JobID   string    `json:"job_id"`
 	Project string    `json:"project,omitempty"`
 	Since   time.Time `json:"since"`
+	// HeldUntil is until when the VM may be kept although its job is over; it goes earlier if a job needs the slot.
+	HeldUntil time.Time `json:"held_until,omitzero"`
 }
 
 // Slot is one of the host's places for a running VM, taken.
@@ -196,5 +198,8 @@ func (h Holder) Describe() string {
 		return "a job that is just starting or ending"
 	}
 	r := Record{JobID: h.JobID, Project: h.Project}
+	if !h.HeldUntil.IsZero() {
+		return r.Describe() + ", which is over and whose VM is held"
+	}
 	return r.Describe()
 }

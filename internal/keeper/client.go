@@ -159,6 +159,10 @@ type Script struct {
 	File           *os.File
 	Shell          string
 	Stdout, Stderr *os.File
+	// Stage is the job's stage that the script belongs to.
+	Stage string
+	// HoldFor is told when the script has failed, and the VM will be held for so long if the job ends so; once a job. May be nil.
+	HoldFor func(time.Duration)
 	// Ancestors are the parents of the stage that asks, for a keeper that does not know yet which process outlives stages. Only another
 	// stage than prepare can tell.
 	Ancestors []proc.ID
@@ -175,7 +179,7 @@ func Exec(ctx context.Context, state *host.State, vm, jobKey string, script Scri
 		return 0, err
 	}
 	defer conn.Close()
-	req := Request{Version: ProtocolVersion, Op: opExec, JobKey: jobKey, Shell: script.Shell, Ancestors: script.Ancestors}
+	req := Request{Version: ProtocolVersion, Op: opExec, JobKey: jobKey, Shell: script.Shell, Stage: script.Stage, Ancestors: script.Ancestors}
 	if err := send(conn, req, script.File, script.Stdout, script.Stderr); err != nil {
 		return 0, fmt.Errorf("ask the VM's keeper: %w", err)
 	}
@@ -188,13 +192,27 @@ func Exec(ctx context.Context, state *host.State, vm, jobKey string, script Scri
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}
+	if reply.HoldFor > 0 && script.HoldFor != nil {
+		script.HoldFor(reply.HoldFor)
+	}
 	if err != nil {
 		return 0, err
 	}
 	return reply.ExitCode, nil
 }
 
-// Stop lets the keeper of a VM destroy it and end, and returns when that is done.
+// HeldError means that a VM is not destroyed because somebody may look into it.
+type HeldError struct {
+	VM string
+	// Until is when it goes.
+	Until time.Time
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("VM %s is held until %s", e.VM, e.Until.Local().Format(time.DateTime))
+}
+
+// Stop lets the keeper of a VM destroy it and end, and returns when that is done. A VM that is held is left alone, and the error is a HeldError.
 func Stop(ctx context.Context, state *host.State, vm, jobKey string) error {
 	conn, err := dial(ctx, state, vm)
 	if err != nil {
@@ -206,20 +224,26 @@ func Stop(ctx context.Context, state *host.State, vm, jobKey string) error {
 	}
 	crash.Point("cleanup: keeper asked")
 	_ = conn.SetReadDeadline(time.Now().Add(destroyLimit))
-	_, err = readReply(conn)
+	reply, err := readReply(conn)
+	if err == nil && !reply.HeldUntil.IsZero() {
+		return job.Infrastructure(&HeldError{vm, reply.HeldUntil}, "")
+	}
 	return err
 }
 
-func readReply(conn *net.UnixConn) (Reply, error) {
+func readReply(conn *net.UnixConn) (Reply, error) { return (&receiver{conn: conn}).reply() }
+
+// reply reads the keeper's next answer.
+func (in *receiver) reply() (Reply, error) {
 	var r Reply
-	if err := (&receiver{conn: conn}).next(&r); err != nil {
+	if err := in.next(&r); err != nil {
 		return Reply{}, fmt.Errorf("%w: it ended without an answer (%w)", ErrNoKeeper, err)
 	}
 	if r.Version != ProtocolVersion {
 		return Reply{}, fmt.Errorf("the VM's keeper speaks version %d of its protocol, this binary version %d", r.Version, ProtocolVersion)
 	}
 	if r.Failed != nil {
-		return Reply{}, r.Failed.Unpack()
+		return r, r.Failed.Unpack()
 	}
 	return r, nil
 }

@@ -149,7 +149,7 @@ func (k *Keeper) byAgent(outer context.Context) contacted {
 				case <-ctx.Done():
 				}
 				wait = 4 * pace(time.Since(began)) // each is a process
-				if i > 0 { // the first one watches for the moment from which on tart takes questions at all
+				if i > 0 {                         // the first one watches for the moment from which on tart takes questions at all
 					wait = agentStagger
 				}
 			}

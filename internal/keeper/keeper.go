@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -61,12 +62,16 @@ type Keeper struct {
 	shells  sync.Map   // shells that stages asked for, and what the guest has in their place
 	answers sync.WaitGroup
 
+	jobKey, jobID string       // the record's
+	sessions      atomic.Int32 // users of the VM beside the job
+
 	mu      sync.Mutex
+	outcome outcome
 	run     *tart.Run
 	guest   *link
 	info    guest.Info
 	owner   *proc.ID // the GitLab Runner process, once it is known
-	waiters []chan error
+	waiters []waiter
 }
 
 // Main is a keeper's whole life. Its descriptors are inherited, see Start. The error, if any, is for the keeper's log.
@@ -100,6 +105,7 @@ func Main(environ []string, stderr *os.File) error {
 	if k.entry, err = k.state.Adopt(p.VM, os.NewFile(fdRecord, "record lock")); err != nil {
 		return err
 	}
+	k.jobKey, k.jobID = k.entry.Record.JobKey, k.entry.Record.JobID
 	k.slot = host.AdoptSlot(p.SlotIndex, os.NewFile(fdSlot, "slot lock"))
 	if k.tart, err = tart.New(p.Tart, environ); err != nil {
 		return err
@@ -140,16 +146,24 @@ func (k *Keeper) live(in *receiver) error {
 		select {
 		case t = <-k.triggers:
 		case <-deadline.C:
-			t = deadlineMet
+			if t = deadlineMet; at == held {
+				t = holdOver
+			}
 		case <-signals:
 			t = signaled
 		}
-		if to, ok := next(at, t); ok {
-			k.log.Printf("%s -> %s: %s", at, to, t)
-			at = to
-			if at == destroying {
-				k.condemn(errors.New(string(t)))
-			}
+		t = k.orHold(at, t)
+		to, ok := next(at, t)
+		if !ok {
+			k.decline(at, t)
+			continue
+		}
+		k.log.Printf("%s -> %s: %s", at, to, t)
+		switch at = to; at {
+		case held:
+			k.hold(deadline)
+		case destroying:
+			k.condemn(errors.New(string(t)))
 		}
 	}
 	err = k.destroy()
@@ -302,7 +316,7 @@ func (k *Keeper) answerWaiters(err error) {
 	waiting := k.waiters
 	k.mu.Unlock()
 	for _, w := range waiting {
-		w <- err
+		w.answer <- w.atTheEnd(err)
 	}
 	crash.Point("keeper: about to answer")
 	k.answers.Wait() // until the answers are sent, or this process would end before

@@ -2,7 +2,8 @@
 //
 // A keeper is the parent of its VM's `tart run`, holds the locks of the VM's record and slot, keeps the one connection to the guest,
 // and destroys the VM in the end: when cleanup asks for it, when the GitLab Runner that started the job is gone, or at the job's
-// deadline. It decides nothing about images, settings or exit codes.
+// deadline. The VM of a job that failed, or that somebody asks for, it may hold a while beyond that (hold.go), and it lets people in (shell.go).
+// It decides nothing about images, settings or exit codes.
 package keeper
 
 import (
@@ -57,6 +58,8 @@ type Params struct {
 	JobDir string `json:"job_dir"`
 	// Deadline ends the job at the latest.
 	Deadline time.Time `json:"deadline"`
+	// HoldOnFailure is how long to keep the VM of a job that has failed; 0 for not at all.
+	HoldOnFailure time.Duration `json:"hold_on_failure,omitempty"`
 	// PrepareAncestors and ConfigAncestors are the parents of these stages.
 	PrepareAncestors []proc.ID `json:"prepare_ancestors"`
 	ConfigAncestors  []proc.ID `json:"config_ancestors"`
@@ -99,7 +102,12 @@ const (
 	opCommit = "commit" // prepare: the job has its VM
 	opExec   = "exec"   // run: three descriptors come with it, script, stdout and stderr
 	opCancel = "cancel" // run: end the script
-	opStop   = "stop"   // cleanup: destroy the VM
+	opStop   = "stop"   // cleanup: destroy the VM, or hold it
+
+	opShell   = "shell"   // ssh, cp: three or four descriptors come with it, see Session
+	opResize  = "resize"  // ssh: the terminal has another size
+	opHold    = "hold"    // hold: keep the VM when the job is over
+	opRelease = "release" // release: destroy a VM that is held
 )
 
 // Request is what a stage asks of a keeper.
@@ -110,8 +118,19 @@ type Request struct {
 	JobKey string `json:"job_key,omitempty"`
 	// Shell is for exec; empty for the one found at prepare.
 	Shell string `json:"shell,omitempty"`
+	// Stage is the job's stage that a script belongs to.
+	Stage string `json:"stage,omitempty"`
 	// Ancestors are the parents of the asking stage.
 	Ancestors []proc.ID `json:"ancestors,omitempty"`
+
+	// Session is for shell.
+	Session *Session `json:"session,omitempty"`
+	// Size is for resize.
+	Size guest.Size `json:"size,omitzero"`
+	// For is for hold: how long, once the job is over.
+	For time.Duration `json:"for,omitempty"`
+	// Force is for release: even if the job still runs.
+	Force bool `json:"force,omitempty"`
 }
 
 // Reply answers a Request.
@@ -120,6 +139,15 @@ type Reply struct {
 	// ExitCode is the script's, after exec.
 	ExitCode int      `json:"exit_code"`
 	Failed   *Failure `json:"failed,omitempty"`
+
+	// Begun comes before the end of a shell, when it takes input.
+	Begun bool `json:"begun,omitempty"`
+	// OwnTerminal comes with Begun where the client's terminal itself was handed on: its input is not the client's to read any more.
+	OwnTerminal bool `json:"own_terminal,omitempty"`
+	// HoldFor is how long the VM is to be held when the job is over: after hold, and after the first script that failed where that is why.
+	HoldFor time.Duration `json:"hold_for,omitempty"`
+	// HeldUntil is when a VM that is held goes; zero where it is not held.
+	HeldUntil time.Time `json:"held_until,omitzero"`
 }
 
 // maxMessage bounds a message, in bytes.

@@ -38,7 +38,7 @@ func (k *Keeper) handle(conn *net.UnixConn) {
 	switch {
 	case req.Version != ProtocolVersion:
 		reply.Failed = packFailure(fmt.Errorf("this keeper speaks version %d of its protocol, not %d", ProtocolVersion, req.Version))
-	case req.JobKey != k.entry.Record.JobKey:
+	case req.JobKey != k.jobKey:
 		reply.Failed = packFailure(errors.New("this VM belongs to another job"))
 	case req.Op == opExec:
 		k.learnOwner(req.Ancestors)
@@ -50,12 +50,15 @@ func (k *Keeper) handle(conn *net.UnixConn) {
 			reply.Failed = packFailure(err)
 		}
 		reply.ExitCode = status.Code
-	case req.Op == opStop:
-		if err := k.stop(); err != nil {
+		reply.HoldFor = k.judge(req.Stage, status, err)
+	case req.Op == opShell:
+		status, err := k.session(conn, in, req.Session)
+		if err != nil {
 			reply.Failed = packFailure(err)
 		}
-		_ = send(conn, reply)
-		k.answers.Done()
+		reply.ExitCode = status.Code
+	case req.Op == opStop, req.Op == opHold, req.Op == opRelease:
+		k.conclude(conn, req, reply)
 		return
 	default:
 		reply.Failed = packFailure(fmt.Errorf("this keeper does not know how to %q", req.Op))
@@ -65,15 +68,30 @@ func (k *Keeper) handle(conn *net.UnixConn) {
 	}
 }
 
-// stop has the VM destroyed and waits for that.
-func (k *Keeper) stop() error {
-	done := make(chan error, 1)
-	k.answers.Add(1)
-	k.mu.Lock()
-	k.waiters = append(k.waiters, done)
-	k.mu.Unlock()
-	k.triggers <- stopAsked
-	return <-done
+// conclude answers those who decide on the VM's end. The keeper ends only when they have their answers.
+func (k *Keeper) conclude(conn *net.UnixConn, req Request, reply Reply) {
+	var e ending
+	switch {
+	case req.Op == opHold:
+		if req.For <= 0 {
+			reply.Failed = packFailure(fmt.Errorf("a VM cannot be held for %s", req.For))
+			_ = send(conn, reply)
+			return
+		}
+		e = k.askHold(req.For)
+	case req.Op == opRelease && req.Force:
+		e = k.ask(forciblyEnd)
+	case req.Op == opRelease:
+		e = k.ask(released)
+	default:
+		e = k.ask(stopAsked)
+	}
+	defer k.answers.Done()
+	reply.HeldUntil, reply.HoldFor = e.heldUntil, e.holdFor
+	if e.err != nil {
+		reply.Failed = packFailure(e.err)
+	}
+	_ = send(conn, reply)
 }
 
 // errCanceled is the cause when a stage asks for its script to be ended, or is gone itself.

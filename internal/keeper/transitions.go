@@ -7,6 +7,7 @@ const (
 	booting    phase = "booting"    // the VM comes up
 	ready      phase = "ready"      // it is up; prepare has not taken it over yet
 	kept       phase = "kept"       // it is the job's
+	held       phase = "held"       // the job is over, and people may look into its VM for a while
 	dead       phase = "dead"       // it ended by itself; stages are told why until cleanup comes
 	destroying phase = "destroying" // everything goes
 )
@@ -25,6 +26,13 @@ const (
 	jobOver       trigger = "GitLab Runner has removed the job's directory, which it does after cleanup"
 	deadlineMet   trigger = "the job's deadline has passed"
 	signaled      trigger = "the keeper was asked to end by a signal"
+
+	holdBegins  trigger = "the job is over, and its VM is to be held"
+	holdAsked   trigger = "somebody asks for the VM to be held"
+	holdOver    trigger = "the time for which the VM was to be held is over"
+	slotWanted  trigger = "another job waits for the held VM's place"
+	released    trigger = "somebody gives the held VM back"
+	forciblyEnd trigger = "somebody gives the VM back, whatever its job does"
 )
 
 // transitions are all ways through a keeper's life. What is not here does not move it. Destroying is final.
@@ -38,6 +46,7 @@ var transitions = map[phase]map[trigger]phase{
 		jobOver:       destroying,
 		deadlineMet:   destroying,
 		signaled:      destroying,
+		forciblyEnd:   destroying,
 	},
 	ready: {
 		committed:   kept,
@@ -48,13 +57,25 @@ var transitions = map[phase]map[trigger]phase{
 		jobOver:     destroying,
 		deadlineMet: destroying,
 		signaled:    destroying,
+		forciblyEnd: destroying,
 	},
 	kept: {
+		holdBegins:  held,
 		vmEnded:     dead,
 		stopAsked:   destroying,
 		runnerGone:  destroying,
 		jobOver:     destroying,
 		deadlineMet: destroying,
+		signaled:    destroying,
+		forciblyEnd: destroying,
+	},
+	held: { // GitLab Runner has done with the job: neither its directory nor its process, nor another cleanup, has a say any more
+		holdAsked:   held,
+		holdOver:    destroying,
+		slotWanted:  destroying,
+		released:    destroying,
+		forciblyEnd: destroying,
+		vmEnded:     destroying,
 		signaled:    destroying,
 	},
 	dead: {
@@ -65,6 +86,7 @@ var transitions = map[phase]map[trigger]phase{
 		jobOver:     destroying,
 		deadlineMet: destroying,
 		signaled:    destroying,
+		forciblyEnd: destroying,
 	},
 }
 

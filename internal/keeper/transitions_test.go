@@ -42,7 +42,7 @@ func declared(t *testing.T, typeName string) []string {
 }
 
 // age orders the phases: a keeper only ever gets older.
-var age = map[phase]int{booting: 0, ready: 1, kept: 2, dead: 3, destroying: 4}
+var age = map[phase]int{booting: 0, ready: 1, kept: 2, held: 3, dead: 4, destroying: 5}
 
 func TestEveryPhaseIsReached(t *testing.T) {
 	reached := map[phase]bool{booting: true}
@@ -100,12 +100,33 @@ func TestThereIsNoWayBack(t *testing.T) {
 	}
 }
 
-// TestTheEndIsNeverFar is invariant 2: whatever phase it is in, a keeper whose job is over destroys its VM.
+// TestTheEndIsNeverFar is invariant 2: whatever phase it is in, a keeper whose job is over destroys its VM, and one that holds it does so
+// when nobody may look into it any longer.
 func TestTheEndIsNeverFar(t *testing.T) {
 	for from := range transitions {
-		for _, tr := range []trigger{stopAsked, runnerGone, jobOver, deadlineMet, signaled} {
+		ends := []trigger{stopAsked, runnerGone, jobOver, deadlineMet, signaled, forciblyEnd}
+		if from == held {
+			ends = []trigger{holdOver, slotWanted, released, vmEnded, signaled, forciblyEnd}
+		}
+		for _, tr := range ends {
 			if to, ok := next(from, tr); to != destroying || !ok {
 				t.Errorf("%q does not end a keeper that is %s", tr, from)
+			}
+		}
+	}
+}
+
+// TestHeldVMOutlivesItsJob is what holding is for: nothing that comes with a job's end, and no stage, touches a VM that is held.
+func TestHeldVMOutlivesItsJob(t *testing.T) {
+	for _, tr := range []trigger{stopAsked, runnerGone, jobOver, deadlineMet, prepareGone, committed, holdBegins} {
+		if to, ok := next(held, tr); ok {
+			t.Errorf("%q moves a held keeper to %s", tr, to)
+		}
+	}
+	for from := range transitions {
+		for tr, to := range transitions[from] {
+			if to == held && from != held && (from != kept || tr != holdBegins) {
+				t.Errorf("%q holds a VM that is %s", tr, from)
 			}
 		}
 	}
@@ -131,6 +152,13 @@ func TestTransitions(t *testing.T) {
 		{dead, committed, dead}, // stages are told why until cleanup comes
 		{dead, prepareGone, destroying},
 		{dead, vmEnded, ""},
+		{kept, holdBegins, held},
+		{kept, holdAsked, ""}, // noted for the job's end
+		{kept, released, ""},  // its job still runs
+		{kept, forciblyEnd, destroying},
+		{dead, holdBegins, ""}, // there is nothing to hold
+		{held, holdAsked, held},
+		{held, slotWanted, destroying},
 		{kept, "no such trigger", ""},
 		{"no such phase", stopAsked, ""},
 	} {

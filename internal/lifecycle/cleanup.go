@@ -6,14 +6,18 @@ import (
 	"fmt"
 
 	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/keeper"
 )
 
-// Cleanup destroys the job's VM with all that belongs to it, and then sweeps. Without a VM it has nothing to do and says nothing. It
-// tolerates that most of what a stage has is missing, tart included: it is called whatever happened before, and a living keeper has a tart
-// of its own.
-func (s *Stage) Cleanup(ctx context.Context, client Client) error {
-	err := s.destroyOwn(ctx, client)
+// Cleanup destroys the job's VM with all that belongs to it, and then sweeps. A keeper that is to hold the VM for a while keeps it. Without a VM
+// it has nothing to do and says nothing. It tolerates that most of what a stage has is missing, tart included: it is called whatever happened
+// before, and a living keeper has a tart of its own.
+func (s *Stage) Cleanup(ctx context.Context, client Client) (err error) {
+	ended := s.noteCleanup()
+	defer func() { ended(err) }()
+	err = s.destroyOwn(ctx, client)
 	swept := Sweep(ctx, s.State, client)
+	NoteSwept(s.State, swept)
 	for _, vm := range swept.VMs {
 		s.Log.Linef("removed VM %s, which an earlier crash had left", vm)
 	}
@@ -33,7 +37,10 @@ func (s *Stage) destroyOwn(ctx context.Context, client Client) error {
 		if s.Job.Key == "" || rec.JobKey != s.Job.Key {
 			continue
 		}
-		if derr := destroyJob(ctx, s.State, client, rec); derr != nil {
+		derr := destroyJob(ctx, s.State, client, rec)
+		if held := (*keeper.HeldError)(nil); errors.As(derr, &held) {
+			s.tellHeld(rec, held.Until)
+		} else if derr != nil {
 			err = errors.Join(err, fmt.Errorf("VM %s of %s: %w", rec.VM, rec.Describe(), derr))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/history"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/image"
 	"gitlab-runner-tart-driver/internal/job"
@@ -36,6 +37,8 @@ type preparation struct {
 	entry *host.Entry
 	// vm is the VM's name once it has a record.
 	vm string
+	// steps are those that are done.
+	steps []history.Step
 	// image is what the steps about the image (images.go) hand on.
 	image imageWork
 }
@@ -47,6 +50,7 @@ func (s *Stage) Prepare(ctx context.Context, client *tart.Client) (err error) {
 			"prepare is called by GitLab Runner; to run a job by hand, use `gitlab-runner-tart-driver try`")
 	}
 	p := &preparation{Stage: s, tart: client, began: time.Now()}
+	p.noteBegan()
 	defer func() {
 		if err != nil {
 			p.tidy()
@@ -54,6 +58,7 @@ func (s *Stage) Prepare(ctx context.Context, client *tart.Client) (err error) {
 		if cause := context.Cause(ctx); cause != nil && err != nil {
 			err = job.Infrastructure(cause, "")
 		}
+		p.noteEnded(err)
 	}()
 	ref, err := p.chooseImage()
 	if err != nil {
@@ -79,6 +84,7 @@ func (p *preparation) client() (*tart.Client, error) { return p.tart, nil }
 // step writes a line about a finished step.
 func (p *preparation) step(began time.Time, format string, args ...any) {
 	p.Log.Linef("  %-58s %s", fmt.Sprintf(format, args...), job.Took(time.Since(began)))
+	p.noteStep(fmt.Sprintf(format, args...), time.Since(began))
 }
 
 // sweep removes what earlier crashes left, and earlier VMs of this very job: GitLab Runner tries prepare three times.
@@ -87,6 +93,8 @@ func (p *preparation) sweep(ctx context.Context) {
 		p.Log.Linef("warning: %v", err)
 	}
 	swept := Sweep(ctx, p.State, p.client)
+	NoteSwept(p.State, swept)
+	p.pruneHistory()
 	for _, vm := range swept.VMs {
 		p.Log.Linef("removed VM %s, which an earlier crash had left", vm)
 	}
@@ -110,6 +118,7 @@ func (p *preparation) takeSlot(ctx context.Context, ref image.Reference) error {
 				holders[i] = h.Describe()
 			}
 			p.Log.Linef("waiting for a place for the VM, number %d in line; running: %s", w.Position, strings.Join(holders, ", "))
+			p.noteWaiting(w, holders)
 		})
 	if err != nil {
 		return job.Infrastructure(fmt.Errorf("wait for a place for the VM: %w", err),
@@ -179,6 +188,7 @@ func (p *preparation) boot(ctx context.Context) error {
 			return
 		}
 		p.Log.Linef("  %-58s %s", e.Step, job.Took(e.Took))
+		p.noteStep(e.Step, e.Took)
 	})
 	if err != nil {
 		return err
@@ -220,6 +230,7 @@ func (p *preparation) keeperParams(shares shares) keeper.Params {
 		LoginOrigin: fmt.Sprintf("user name from %s, password from %s", s.Origin("default-ssh-user"), s.Origin("default-ssh-password")),
 		Port:        s.SSHPort, Shell: s.Shell, Dirs: dirs, Transport: s.Transport, Resolver: resolverOf(s),
 		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, JobDir: job.Environ(p.Environ).JobDir(), Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
+		HoldOnFailure:    s.HoldOnFailure,
 		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
-// Run runs a script of the job in its VM. The script's output goes to stdout and stderr. It never destroys the VM.
-func (s *Stage) Run(ctx context.Context, scriptPath string, stdout, stderr *os.File) error {
+// Run runs a script of the job in its VM, for one of the job's stages. The script's output goes to stdout and stderr. It never destroys the VM.
+func (s *Stage) Run(ctx context.Context, scriptPath, stage string, stdout, stderr *os.File) error {
 	script, err := os.Open(scriptPath)
 	if err != nil {
 		return job.Infrastructure(fmt.Errorf("open the script: %w", err), "GitLab Runner hands over the script's path as the first of two arguments")
@@ -33,9 +33,11 @@ func (s *Stage) Run(ctx context.Context, scriptPath string, stdout, stderr *os.F
 		shell = s.Settings.Shell
 	}
 	crash.Point("run: about to ask")
+	ended := s.noteScript(rec.VM, stage)
 	code, err := keeper.Exec(ctx, s.State, rec.VM, rec.JobKey, keeper.Script{File: script, Shell: shell, Stdout: stdout, Stderr: stderr,
-		Ancestors: proc.Ancestors(os.Getpid())})
+		Stage: stage, HoldFor: s.tellHold, Ancestors: proc.Ancestors(os.Getpid())})
 	crash.Point("run: answered")
+	ended(code, err)
 	switch {
 	case ctx.Err() != nil:
 		return job.Infrastructure(context.Cause(ctx), "")

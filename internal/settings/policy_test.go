@@ -29,6 +29,11 @@ func TestPolicy(t *testing.T) {
 		"plain HTTP":           {nil, map[string]string{"TART_EXECUTOR_INSECURE_PULL": "1"}, "unless it is named with --unlock"},
 		"fewer VMs":            {nil, map[string]string{"TART_MAX_VM_COUNT": "1"}, ""},
 		"more VMs":             {nil, map[string]string{"TART_MAX_VM_COUNT": "3"}, "at most 2 (the default of --max-vm-count)"},
+		"held":                 {nil, map[string]string{"TART_HOLD_ON_FAILURE": "1h"}, ""},
+		"held for longer":      {nil, map[string]string{"TART_HOLD_ON_FAILURE": "90m"}, `"90m" is not allowed on this runner: at most 1h (the default of --max-hold)`},
+		"held, never":          {map[string]string{"max-hold": "0"}, map[string]string{"TART_HOLD_ON_FAILURE": "1s"}, "none at all (flag --max-hold)"},
+		"held, not at all":     {map[string]string{"max-hold": "0"}, map[string]string{"TART_HOLD_ON_FAILURE": "0"}, ""},
+		"held as all are":      {map[string]string{"hold-on-failure": "2h"}, map[string]string{"TART_HOLD_ON_FAILURE": "2h"}, ""},
 		"pull policy":          {map[string]string{"allowed-pull-policy": "never\nif-not-present"}, map[string]string{"TART_PULL_POLICY": "never,always"}, "one of never, if-not-present (flag --allowed-pull-policy)"},
 		"another driver's way": {map[string]string{"allowed-pull-policy": "never"}, map[string]string{"TART_EXECUTOR_ALWAYS_PULL": "true"}, `"always" is not allowed`},
 	} {

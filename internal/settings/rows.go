@@ -25,6 +25,13 @@ func hostSettings() []Setting {
 		{Name: "slot-timeout", Default: "3600", Takes: "SECONDS", Stages: prepare,
 			Help: "how long a job waits for its turn when the host runs as many VMs as it may",
 			set:  seconds(func(s *Settings) *time.Duration { return &s.SlotTimeout })},
+		{Name: "hold-on-failure", Variables: []string{"TART_HOLD_ON_FAILURE"}, Default: "0", Takes: "DURATION", Stages: prepare,
+			Help:  "how long to keep the VM of a job that has failed, such as 30m, so that `ssh JOB` gets in; it goes earlier if a job needs its place. A job may ask for up to --max-hold",
+			set:   duration(func(s *Settings) *time.Duration { return &s.HoldOnFailure }),
+			bound: noLongerThan(func(s *Settings) time.Duration { return s.HoldOnFailure }, func(s *Settings) time.Duration { return s.MaxHold }, "max-hold")},
+		{Name: "max-hold", Default: "1h", Takes: "DURATION", Stages: prepare,
+			Help: "for how long a job may have its VM kept when it has failed; 0 lets jobs have none kept",
+			set:  duration(func(s *Settings) *time.Duration { return &s.MaxHold })},
 		{Name: "tart-run-env", Takes: "NAME[=VALUE]", Stages: prepare, List: true,
 			Help: "an environment variable for `tart run`; without a value, the runner's own",
 			set:  list(func(s *Settings) *[]string { return &s.TartRunEnv }, `^[A-Za-z_][A-Za-z0-9_]*(=.*)?$`, "NAME or NAME=VALUE")},
@@ -34,6 +41,12 @@ func hostSettings() []Setting {
 		{Name: "unlock", Takes: "SETTING", Stages: allStages, List: true,
 			Help: "a setting that jobs may set although it is closed to them by default",
 			set:  names(func(s *Settings) *[]string { return &s.Unlock })},
+		{Name: "log-days", Default: "7", Takes: "DAYS", Stages: prepare,
+			Help: "how long the logs of VMs that are gone are kept; 0 keeps none beyond the next job's start",
+			set:  number(func(s *Settings) *int { return &s.LogDays }, 0, 3650, " of days")},
+		{Name: "log-budget", Default: "100", Takes: "MB", Stages: prepare,
+			Help: "disk space in MB for logs and events of jobs that are over, the oldest go first; 0 keeps none beyond the next job's start",
+			set:  number(func(s *Settings) *int { return &s.LogBudgetMB }, 0, 1<<20, " of MB")},
 	}
 }
 

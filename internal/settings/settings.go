@@ -21,9 +21,13 @@ type Settings struct {
 	Concurrency    int
 	MaxVMs         int
 	SlotTimeout    time.Duration
+	HoldOnFailure  time.Duration
+	MaxHold        time.Duration
 	TartRunEnv     []string
 	// Lock and Unlock name settings that jobs may not, or may, change against the table's rule.
 	Lock, Unlock []string
+	// LogDays and LogBudgetMB bound what is kept of jobs that are over.
+	LogDays, LogBudgetMB int
 
 	// Images.
 	DefaultImage        string

@@ -12,7 +12,7 @@ import (
 )
 
 // values are tried on every row: each row must take two of them, or one besides its default, or this list needs another.
-var values = []string{"true", "false", "7", "8", "/a", "/b", "always", "never", "800x600", "640x480", "random", "image", "10.1.0.0/16", "10.2.0.0/16", "dhcp", "arp", "agent", "/a:/b", "/c:/d", "18.5.0", "1.2.3", "one", "two", "vnc", "headless"}
+var values = []string{"true", "false", "7", "8", "/a", "/b", "always", "never", "9", "800x600", "640x480", "random", "image", "10.1.0.0/16", "10.2.0.0/16", "dhcp", "arp", "agent", "/a:/b", "/c:/d", "18.5.0", "1.2.3", "one", "two", "vnc", "headless", "20m", "45m"}
 
 // hostDefaults are what the command line fills in because it depends on the host, and a policy that lets jobs set all they can.
 var hostDefaults = map[string]string{"state-dir": "/var/state", "unlock": "bridged,softnet-allow,host-dir,insecure-pull", "max-cpu": "1024", "max-memory": "8000", "concurrency": "64"}
@@ -190,7 +190,7 @@ func TestTableIsOneWhole(t *testing.T) {
 func TestWhatOnlyTheOperatorMaySet(t *testing.T) {
 	operators := []string{"tart-executable", "state-dir", "concurrency", "slot-timeout", "default-image", "max-cpu", "max-memory",
 		"auto-resources", "guest-builds-dir", "guest-cache-dir", "volume", "dir", "disk", "builds-dir", "cache-dir", "tart-run-env", "allow-image",
-		"exclude-image-expr", "allowed-pull-policy", "lock", "unlock", "nested", "image-budget", "disk-reserve"}
+		"exclude-image-expr", "allowed-pull-policy", "lock", "unlock", "nested", "image-budget", "disk-reserve", "log-days", "log-budget"}
 	rows := map[string]Setting{}
 	for _, row := range Table() {
 		rows[row.Name] = row
