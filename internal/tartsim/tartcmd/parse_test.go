@@ -20,14 +20,14 @@ func TestParseDir(t *testing.T) {
 		"/a:tag=T":           {Tag: "T", Path: "/a"},
 		"~/a":                {Tag: auto, Path: "/home/me/a"},
 		"~":                  {Tag: auto, Path: "/home/me"},
-		"a/b":                {Tag: auto, Path: "/work/dir/a/b"},
-		"/with:colon":        {Tag: auto, Name: "/with", Path: "/work/dir/colon"},
+		"a/b":                {Tag: auto, Path: "/here/dir/a/b"},
+		"/with:colon":        {Tag: auto, Name: "/with", Path: "/here/dir/colon"},
 		"x:/a:rw":            {Tag: auto, Name: "x", Path: "/a:rw"},
 		"x:/a:ro,other":      {Tag: auto, Name: "x", Path: "/a", ReadOnly: true},
 		"https://h/a.tar.gz": {Tag: auto, Path: "https://h/a.tar.gz"},
 		"x:/a:tag=":          {Tag: "", Name: "x", Path: "/a"},
 	} {
-		got, err := parseDir(text, "/home/me", "/work/dir")
+		got, err := parseDir(text, "/home/me", "/here/dir")
 		if strings.HasPrefix(want.Path, "https") {
 			// Splitting at colons takes the second slash of "//" along, as in Tart.
 			want.Path = got.Path
