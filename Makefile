@@ -10,7 +10,7 @@ BIN     := bin
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test unit e2e chaos lint cross fuzz docs install clean
+.PHONY: build demo test unit e2e chaos lint cross fuzz docs install dist clean
 
 build: ## the driver, and the stand-in for tart
 	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
@@ -53,6 +53,9 @@ docs: ## the pages that are made from the code
 install: build ## to PREFIX/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BIN)/gitlab-runner-tart-driver $(DESTDIR)$(PREFIX)/bin/
+
+dist: ## archives and checksums of a release
+	./scripts/dist $(VERSION)
 
 clean:
 	rm -rf $(BIN) dist
