@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"gitlab-runner-tart-driver/bench/report"
@@ -41,49 +43,60 @@ func (f *stageFigures) add(column report.Column, s *jobSample) {
 	}
 }
 
-// measureLeftovers runs jobs on a host with a past, in turns with jobs on one without. What jobs leave behind, for as long as the host lives, are
-// notes and locks of the images that they used. Only this project's driver is asked: another's past is not known here.
+// measureLeftovers runs jobs on a host with a past, in turns with jobs on one without. Only this project's driver is asked: another's past is not
+// known here.
 func (b *bench) measureLeftovers(ctx context.Context) error {
-	f := b.stageFigures("leftovers", fmt.Sprintf(", %d images used before", b.opts.leftovers), "none")
+	f := b.stageFigures("leftovers", fmt.Sprintf(", %d jobs before", b.opts.leftovers), "none")
+	first := b.figure("leftovers", fmt.Sprintf("`prepare` that clears up after %d jobs", b.opts.leftovers), report.Milliseconds, "")
 	if err := b.host.tartDo(ctx, "pull", registryImage); err != nil {
 		return err
 	}
-	images := filepath.Join(b.host.state(), "images")
-	aside := filepath.Join(b.host.dir, "images-aside")
-	if err := b.leaveNotes(ctx); err != nil {
+	if err := b.makePast(ctx); err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(images) }() // other sections want none
-	for range b.opts.runs {
-		for _, column := range []report.Column{report.Driver, report.Yardstick} {
-			s, err := b.meteredJob(ctx, b.own(), registryImage, nil)
-			if err != nil {
-				return err
-			}
-			f.add(column, s)
-			if column == report.Driver {
-				err = os.Rename(images, aside)
-			} else {
-				err = errors.Join(os.RemoveAll(images), os.Rename(aside, images))
-			}
-			if err != nil {
-				return err
-			}
+	aside := filepath.Join(b.host.dir, "state-aside")
+	defer func() { _ = os.RemoveAll(b.host.state()) }() // other sections want no past
+	for i := range b.opts.runs + 1 {
+		s, err := b.meteredJob(ctx, b.own(), registryImage, nil)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			first.AddTime(report.Driver, s.stage(trial.StagePrepare).wall())
+			continue
+		}
+		f.add(report.Driver, s)
+		if err := os.Rename(b.host.state(), aside); err != nil {
+			return err
+		}
+		if s, err = b.meteredJob(ctx, b.own(), registryImage, nil); err != nil {
+			return err
+		}
+		f.add(report.Yardstick, s)
+		if err := errors.Join(os.RemoveAll(b.host.state()), os.Rename(aside, b.host.state())); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// leaveNotes leaves what jobs with many different images would.
-func (b *bench) leaveNotes(ctx context.Context) error {
+// makePast leaves what many jobs leave, each with an image of its own: notes and locks of the images, and what one real job leaves, over and over.
+func (b *bench) makePast(ctx context.Context) error {
+	if err := os.RemoveAll(b.host.state()); err != nil { // that of other sections
+		return err
+	}
+	if _, err := b.meteredJob(ctx, b.own(), registryImage, nil); err != nil {
+		return err
+	}
 	state, err := statedir.Open(b.host.state())
 	if err != nil {
 		return err
 	}
 	began := time.Now()
+	var names []string
 	for i := range b.opts.leftovers {
 		image := fmt.Sprintf("registry.test/macos/past:%d", i)
-		if err := state.NoteImageUse(image, began.Add(-time.Duration(i)*time.Minute)); err != nil {
+		if err := state.NoteImageUse(image, began.Add(-time.Duration(i)*time.Second)); err != nil {
 			return err
 		}
 		lock, err := state.HoldImage(ctx, image)
@@ -91,6 +104,51 @@ func (b *bench) leaveNotes(ctx context.Context) error {
 			return err
 		}
 		lock.Release()
+		names = append(names, state.NewName(strconv.Itoa(i+1)))
+	}
+	if err := repeatHistory(ctx, b.host.state(), names); err != nil {
+		return err
+	}
+	// As if nobody had cleared up for a while.
+	err = os.Remove(filepath.Join(b.host.state(), "logs", "pruned"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// repeatHistory makes as many jobs' history of one job's as there are names, a second apart.
+func repeatHistory(ctx context.Context, state string, names []string) error {
+	logs, err := filepath.Glob(filepath.Join(state, "logs", "grtd-*"))
+	if err != nil || len(logs) != 1 {
+		return fmt.Errorf("one job has left the logs %q (%w)", logs, err)
+	}
+	path := filepath.Join(state, "events.jsonl")
+	once, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	events, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	ended := time.Now()
+	for i, name := range names {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		to := filepath.Join(state, "logs", name)
+		if err := os.CopyFS(to, os.DirFS(logs[0])); err != nil {
+			return err
+		}
+		then := ended.Add(-time.Duration(i) * time.Second)
+		if err := os.Chtimes(to, then, then); err != nil {
+			return err
+		}
+		if _, err := events.Write(bytes.ReplaceAll(once, []byte(filepath.Base(logs[0])), []byte(name))); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ func sample() *Report {
 		Machine: Machine{OS: "linux", Arch: "arm64", CPUs: 2, Go: "go1.26", SSH: "OpenSSH_9.2"}}
 	r.Figure(filled(Milliseconds, []float64{3.456, 4, 123.4}, []float64{2}, AtMost(10), RatioAtMost(1.5)))
 	r.Figure(Figure{Section: "config", Name: "size", Unit: Megabytes, Note: "stripped", Samples: map[Column][]float64{Driver: {9}, Peer: {12.25}}})
+	r.Figure(Figure{Section: "keeper", Name: "not measured"})
 	r.Figure(Figure{Section: "jobs", Name: "logins", Targets: []Limit{AtMost(1)}, Samples: map[Column][]float64{Driver: {1, 1}}})
 	return r
 }
@@ -89,7 +90,7 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal(raw, &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Figures) != 3 {
+	if len(got.Figures) != 4 {
 		t.Fatalf("%d figures:\n%s", len(got.Figures), raw)
 	}
 	f := got.Figures[0]

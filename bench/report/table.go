@@ -22,6 +22,9 @@ func (r *Report) Table() string {
 		r.Runs, r.Took.Round(time.Second))
 	section := ""
 	for _, f := range r.Figures {
+		if len(f.Samples) == 0 {
+			continue
+		}
 		if f.Section != section {
 			section = f.Section
 			fmt.Fprintf(&b, "\n| %s | driver |%s yardstick | ratio | target | met |\n", section, r.peerCell(" "+r.Peer+" |"))
