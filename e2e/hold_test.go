@@ -231,20 +231,7 @@ func TestHoldByHand(t *testing.T) {
 func TestHoldOutlivesRunner(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
-	args := []string{"try", "--no-sources", "--image", "base"}
-	for _, f := range h.flags {
-		for _, stage := range []string{"config", "prepare", "run", "cleanup"} {
-			args = append(args, "--"+stage+"-args="+f)
-		}
-	}
-	runner := exec.Command(h.bin, append(args, "--", "echo started; sleep 300")...)
-	runner.Env = append(h.environ(), "TMPDIR="+h.temp())
-	out := &waitFor{text: "\nstarted\n", found: make(chan struct{})}
-	runner.Stdout, runner.Stderr = out, out
-	if err := runner.Start(); err != nil {
-		t.Fatal(err)
-	}
-	<-out.found
+	runner := h.startRunner()
 	vm := h.theVM()
 	h.expect(0, "will be held", "hold", vm)
 	if err := runner.Process.Kill(); err != nil {

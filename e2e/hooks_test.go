@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"gitlab-runner-tart-driver/internal/trial"
 	"gitlab-runner-tart-driver/internal/trial/civar"
@@ -123,4 +126,29 @@ func (w *waitFor) seen() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return string(w.all)
+}
+
+// startRunner starts a GitLab Runner of its own, which a test may kill, and returns when the script of its job runs.
+func (h *mac) startRunner() *exec.Cmd {
+	h.t.Helper()
+	args := []string{"try", "--no-sources", "--image", "base"}
+	for _, f := range h.flags {
+		for _, stage := range []string{"config", "prepare", "run", "cleanup"} {
+			args = append(args, "--"+stage+"-args="+f)
+		}
+	}
+	runner := exec.Command(h.bin, append(args, "--", "echo started; sleep 300")...)
+	runner.Env = append(h.environ(), "TMPDIR="+h.temp())
+	runner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out := &waitFor{text: "\nstarted\n", found: make(chan struct{})}
+	runner.Stdout, runner.Stderr = out, out
+	if err := runner.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	select {
+	case <-out.found:
+	case <-time.After(time.Minute):
+		h.t.Errorf("the job does not start: %s", out.seen())
+	}
+	return runner
 }

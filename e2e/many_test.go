@@ -8,9 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"gitlab-runner-tart-driver/internal/trial"
 )
@@ -176,25 +174,7 @@ func TestStagesThroughAWrapper(t *testing.T) {
 func TestRunnerKilled(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
-	args := []string{"try", "--no-sources", "--image", "base"}
-	for _, f := range h.flags {
-		for _, stage := range []string{"config", "prepare", "run", "cleanup"} {
-			args = append(args, "--"+stage+"-args="+f)
-		}
-	}
-	runner := exec.Command(built.driver, append(args, "--", "echo started; sleep 300")...)
-	runner.Env = append(h.environ(), "TMPDIR="+h.temp())
-	runner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out := &waitFor{text: "\nstarted\n", found: make(chan struct{})}
-	runner.Stdout, runner.Stderr = out, out
-	if err := runner.Start(); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-out.found:
-	case <-time.After(time.Minute):
-		t.Errorf("the job does not start: %s", out.seen())
-	}
+	runner := h.startRunner()
 	if err := runner.Process.Kill(); err != nil {
 		t.Error(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // Size is a terminal's, in characters.
@@ -69,24 +71,12 @@ func (s *SSH) execute(ctx context.Context, terminal *Terminal, line string, stre
 		context.AfterFunc(ctx, func() {
 			// https://man.openbsd.org/sshd: it knows the request since 7.9; an older one refuses it.
 			_, _ = ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"HUP"}))
-			if pause(inner, hangUpLimit) {
+			if wait.For(inner, hangUpLimit) == nil {
 				end(context.Cause(ctx))
 			}
 		})
 		return nil
 	})
-}
-
-// pause waits for d, and tells whether it did.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // request asks the server for a terminal.

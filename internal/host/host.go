@@ -10,6 +10,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,8 +67,8 @@ func checkOwner(dir string) error {
 	if err != nil {
 		return err
 	}
-	if uid, ok := ownerOf(st); ok && uid != os.Getuid() {
-		return fmt.Errorf("%q belongs to user id %d and not to this one (%d)", dir, uid, os.Getuid())
+	if err := ownedByUs(dir, st); err != nil {
+		return err
 	}
 	if st.Mode().Perm()&0o022 != 0 {
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
@@ -78,6 +79,13 @@ func checkOwner(dir string) error {
 		if err := os.Chmod(dir, 0o700); err != nil {
 			return fmt.Errorf("%q is open to other users: %w", dir, err)
 		}
+	}
+	return nil
+}
+
+func ownedByUs(dir string, st fs.FileInfo) error {
+	if uid, ok := ownerOf(st); ok && uid != os.Getuid() {
+		return fmt.Errorf("%q belongs to user id %d and not to this one (%d)", dir, uid, os.Getuid())
 	}
 	return nil
 }

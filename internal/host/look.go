@@ -31,11 +31,11 @@ func Look(dir string) (*State, error) {
 		return nil, fmt.Errorf("%w: %w", ErrStateDir, err)
 	}
 	st, err := os.Stat(s.dir)
+	if err == nil {
+		err = ownedByUs(s.dir, st)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStateDir, err)
-	}
-	if uid, ok := ownerOf(st); ok && uid != os.Getuid() {
-		return nil, fmt.Errorf("%w: %q belongs to user id %d and not to this one (%d)", ErrStateDir, s.dir, uid, os.Getuid())
 	}
 	return s, nil
 }

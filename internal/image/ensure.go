@@ -10,6 +10,7 @@ import (
 	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // Puller brings images onto the host.
@@ -119,7 +120,7 @@ func (p *Puller) pull(ctx context.Context, client *tart.Client, ref Reference) e
 	} else {
 		p.Say("pulling %s", ref.Name)
 	}
-	wait := p.RetryPause
+	pause := p.RetryPause
 	for attempt := 1; ; attempt++ {
 		show := newThrottle(p.Say)
 		show.bar, show.host = p.Percent, ref.Host
@@ -138,15 +139,11 @@ func (p *Puller) pull(ctx context.Context, client *tart.Client, ref Reference) e
 			return job.Infrastructure(fmt.Errorf("pull image %q: %w", ref.Name, err), "%s", pullHint(err))
 		}
 		// No other tart in between: all but pull and clone delete what was downloaded so far.
-		p.Say("pull failed (%v); trying again in %s", err, wait)
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
+		p.Say("pull failed (%v); trying again in %s", err, pause)
+		if err := wait.For(ctx, pause); err != nil {
+			return err
 		}
-		wait *= 2
+		pause *= 2
 	}
 }
 

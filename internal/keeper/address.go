@@ -11,6 +11,7 @@ import (
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // answer is what `tart ip` said.
@@ -53,7 +54,7 @@ func (k *Keeper) lookUpAddress(ctx context.Context) <-chan answer {
 		if table != nil && table.Readable() {
 			again = lookAgain
 		}
-		for hand(answer{addr: first}); pause(ctx, again) == nil; {
+		for hand(answer{addr: first}); wait.For(ctx, again) == nil; {
 			if again == lookAgain {
 				if addr := table.Look(time.Now()); addr.IsValid() {
 					hand(answer{addr: addr})
@@ -77,7 +78,7 @@ func (k *Keeper) firstAddress(ctx context.Context, table *tart.Leases, hand func
 			first, n = askLater, 1
 		}
 		go func() {
-			for pause(ctx, lookInterval) == nil {
+			for wait.For(ctx, lookInterval) == nil {
 				if addr := table.Look(time.Now()); addr.IsValid() {
 					found <- addr
 					return
@@ -87,7 +88,7 @@ func (k *Keeper) firstAddress(ctx context.Context, table *tart.Leases, hand func
 	}
 	for i := range n {
 		go func() {
-			for wait := first + time.Duration(i)*askStagger; pause(ctx, wait) == nil; wait = time.Second {
+			for gap := first + time.Duration(i)*askStagger; wait.For(ctx, gap) == nil; gap = time.Second {
 				addr, err := k.tart.IP(ctx, k.p.VM, askWait, k.p.Resolver)
 				if err == nil {
 					found <- addr

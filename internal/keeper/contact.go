@@ -9,6 +9,7 @@ import (
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // Transports.
@@ -137,7 +138,7 @@ func (k *Keeper) byAgent(outer context.Context) contacted {
 	found, failed := make(chan contacted, agentAskers), make(chan error, 1)
 	for i := range agentAskers {
 		go func() {
-			for wait := time.Duration(i) * agentStagger; pause(ctx, wait) == nil; {
+			for gap := time.Duration(i) * agentStagger; wait.For(ctx, gap) == nil; {
 				began := time.Now()
 				info, err := k.askAgent(ctx, a)
 				if final := agentFinal(ctx, err); err == nil || final != nil {
@@ -148,9 +149,9 @@ func (k *Keeper) byAgent(outer context.Context) contacted {
 				case failed <- err:
 				case <-ctx.Done():
 				}
-				wait = 4 * pace(time.Since(began)) // each is a process
-				if i > 0 {                         // the first one watches for the moment from which on tart takes questions at all
-					wait = agentStagger
+				gap = 4 * pace(time.Since(began)) // each is a process
+				if i > 0 {                        // the first one watches for the moment from which on tart takes questions at all
+					gap = agentStagger
 				}
 			}
 		}()

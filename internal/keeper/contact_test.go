@@ -12,6 +12,7 @@ import (
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // way is a transport that is ready, or fails, after a while.
@@ -23,7 +24,7 @@ type way struct {
 // attempt is way as a function of eitherWay's; its guest is in made.
 func (w way) attempt(made *guest.Guest) func(context.Context) contacted {
 	return func(ctx context.Context) contacted {
-		if err := pause(ctx, w.after); err != nil {
+		if err := wait.For(ctx, w.after); err != nil {
 			return contacted{err: asFailure(err, "")}
 		}
 		if w.err != nil {

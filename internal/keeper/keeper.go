@@ -23,6 +23,7 @@ import (
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/proc"
 	"gitlab-runner-tart-driver/internal/tart"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 const (
@@ -236,7 +237,7 @@ func (k *Keeper) watchRun(run *tart.Run) {
 	}
 	k.triggers <- vmEnded
 	// A VM that loses power says no goodbye: its connection would stay open for ever. What it had sent is here within moments.
-	_ = pause(k.condemned, lastBytes)
+	_ = wait.For(k.condemned, lastBytes)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.guest.guest.Close()

@@ -14,6 +14,7 @@ import (
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/proc"
 	"gitlab-runner-tart-driver/internal/tart"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // climb starts the VM and climbs from rung to rung until the guest runs commands.
@@ -39,7 +40,7 @@ func (k *Keeper) climb(ctx context.Context) (guest.Info, error) {
 			return info, err
 		}
 		k.tell(Event{Note: fmt.Sprintf("the host runs as many macOS VMs as Apple allows (%v); trying again", err)})
-		if err := pause(ctx, min(5*time.Second, 250*time.Millisecond+time.Since(began)/4)); err != nil {
+		if err := wait.For(ctx, min(5*time.Second, 250*time.Millisecond+time.Since(began)/4)); err != nil {
 			return guest.Info{}, err
 		}
 	}
@@ -146,16 +147,4 @@ func asFailure(err error, hint string) error {
 		return &job.Failure{Job: f.Job, Err: err, Hint: f.Hint}
 	}
 	return job.Infrastructure(err, "%s", hint)
-}
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

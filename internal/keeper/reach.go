@@ -13,6 +13,7 @@ import (
 
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // link is a way to the guest.
@@ -109,18 +110,18 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 		if !errors.Is(err, errAttemptTimeout) {
 			last = err
 		}
-		wait := pace(time.Since(began))
+		gap := pace(time.Since(began))
 		switch {
 		case errors.Is(err, guest.ErrAuth):
 			if refusals++; refusals < loginAttempts {
-				wait = loginPause
+				gap = loginPause
 				break
 			}
 			return nil, k.refused(err)
 		case errors.Is(err, guest.ErrHostKey):
 			return nil, job.Infrastructure(err, "something else answers at %s: another VM may have the same address", l.addr)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := wait.For(ctx, gap); err != nil {
 			return nil, asFailure(err, "")
 		}
 	}

@@ -7,6 +7,7 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -40,7 +41,7 @@ func Of(pid int) (ID, error) {
 	if in.zombie {
 		return ID{}, fmt.Errorf("look up process %d: %w", pid, ErrGone)
 	}
-	return ID{PID: pid, Start: in.start, Boot: bootID()}, nil
+	return ID{PID: pid, Start: in.start, Boot: boot()}, nil
 }
 
 // Alive tells whether exactly this process still runs.
@@ -69,6 +70,9 @@ func (id ID) Signal(sig syscall.Signal) {
 	}
 }
 
+// boot is bootID, which can't change while this process lives.
+var boot = sync.OnceValue(bootID)
+
 // WaitGone polls until id has ended or within has passed, and tells whether it has ended. It is for processes that are not our
 // children; a child is waited for with exec.Cmd.
 func (id ID) WaitGone(within time.Duration) bool {
@@ -91,17 +95,13 @@ func (id ID) WaitGone(within time.Duration) bool {
 // Ancestors returns the chain of living parents of pid, nearest first, without pid itself and without init (pid 1).
 func Ancestors(pid int) []ID {
 	var chain []ID
-	for range 64 { // a bound against a chain that changes under our feet
-		in, err := lookup(pid)
-		if err != nil || in.ppid <= 1 {
-			return chain
-		}
-		parent, err := Of(in.ppid)
-		if err != nil {
-			return chain
-		}
-		chain = append(chain, parent)
+	in, err := lookup(pid)
+	for err == nil && in.ppid > 1 && len(chain) < 64 { // a bound against a chain that changes under our feet
 		pid = in.ppid
+		if in, err = lookup(pid); err != nil || in.zombie {
+			break
+		}
+		chain = append(chain, ID{PID: pid, Start: in.start, Boot: boot()})
 	}
 	return chain
 }

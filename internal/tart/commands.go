@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gitlab-runner-tart-driver/internal/lazy"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // VM is a row of `tart list --format json`. Fields that we don't use, and that come and go between versions, are left out.
@@ -47,21 +48,9 @@ func (c *Client) List(ctx context.Context) ([]VM, error) {
 		case KindInterrupted, KindCannotRun, KindUsage:
 			return nil, err
 		}
-		if attempt == listAttempts || pause(ctx, time.Duration(attempt)*50*time.Millisecond) != nil {
+		if attempt == listAttempts || wait.For(ctx, time.Duration(attempt)*50*time.Millisecond) != nil {
 			return nil, err
 		}
-	}
-}
-
-// pause waits, unless the context ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

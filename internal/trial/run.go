@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // run is the life of the job.
@@ -87,7 +89,7 @@ func (t *Trial) prepare(ctx context.Context, b *build) (*attempt, error) {
 		}
 		t.log.Error(fmt.Sprintf("Preparation failed: %v", err))
 		t.log.Info(fmt.Sprintf("Will be retried in %v ...", t.opts.RetryDelay))
-		if !pause(ctx, t.opts.RetryDelay) {
+		if wait.For(ctx, t.opts.RetryDelay) != nil {
 			break
 		}
 	}
@@ -124,18 +126,6 @@ func cause(ctx context.Context) error {
 		return c
 	}
 	return errCanceled
-}
-
-// pause waits, and tells whether it could wait to the end.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // stderr is where GitLab Runner's own log goes.

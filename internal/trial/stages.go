@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gitlab-runner-tart-driver/internal/trial/script"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // scripts runs the stages of a prepared job in GitLab Runner's order.
@@ -112,7 +113,7 @@ func (a *attempt) repeat(ctx context.Context, stage, variable string) error {
 			return err
 		}
 		a.t.log.Warning("Retrying...")
-		if !pause(ctx, delay) {
+		if wait.For(ctx, delay) != nil {
 			return cause(ctx)
 		}
 		delay = min(2*delay, maxStageRetryDelay)
