@@ -114,7 +114,7 @@ type outcome struct {
 
 // run runs a program and watches over it: the client hangs when the guest does, and when somebody holds the output.
 func (a *Agent) run(ctx context.Context, program string, args []string, streams Streams) (Status, error) {
-	file := scriptDir() + ".status"
+	file := scriptFile() + ".status"
 	argv := append([]string{"/bin/sh", "-c", leadProgram, "grtd", ledProgram, file, program}, args...)
 	cctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

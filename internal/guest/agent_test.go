@@ -24,16 +24,15 @@ type localAgent struct {
 	path  string
 	own   bool
 	mu    sync.Mutex
-	files []string // status files that it was told
-	dirs  []string // and directories of scripts
+	files []string // status files that it was told, and those of scripts
 }
 
 func newLocalAgent(t *testing.T, path string, own bool) (*Agent, *localAgent) {
 	t.Helper()
 	l := &localAgent{t: t, path: path, own: own}
 	t.Cleanup(func() {
-		for _, path := range append(l.files, l.dirs...) {
-			os.RemoveAll(path)
+		for _, path := range l.files {
+			_, _ = os.Remove(path), os.Remove(path+".sh")
 		}
 	})
 	a := NewAgent(l.exec)
@@ -45,11 +44,8 @@ func newLocalAgent(t *testing.T, path string, own bool) (*Agent, *localAgent) {
 func (l *localAgent) exec(ctx context.Context, argv []string, streams Streams) (int, error) {
 	l.mu.Lock()
 	for _, a := range argv {
-		switch rest, ours := strings.CutPrefix(a, "/tmp/.grtd-"); {
-		case ours && strings.HasSuffix(rest, ".status"):
+		if strings.HasPrefix(a, "/tmp/.grtd-") {
 			l.files = append(l.files, a)
-		case ours:
-			l.dirs = append(l.dirs, a)
 		}
 	}
 	l.mu.Unlock()

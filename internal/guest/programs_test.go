@@ -47,12 +47,23 @@ func (s *started) status(t *testing.T, err error) Status {
 	return Status{Code: ws.ExitStatus()}
 }
 
-// runScript runs a script by runProgram with a directory that is not there yet.
-func runScript(t *testing.T, shell, script string) (s *started, dir string, status Status) {
+// runScript runs a script by runProgram with a file that is not there yet.
+func runScript(t *testing.T, shell, script string) (s *started, file string, status Status) {
 	t.Helper()
-	dir = filepath.Join(t.TempDir(), "d")
-	s = sh(t, sshPrologue+runProgram, script, dir, shell, strconv.Itoa(len(script)))
-	return s, dir, s.status(t, s.Run())
+	file = filepath.Join(t.TempDir(), "f")
+	s = sh(t, sshPrologue+runProgram, script, file, shell, strconv.Itoa(len(script)))
+	return s, file, s.status(t, s.Run())
+}
+
+// over checks what a script leaves: nothing of its text, and nobody to be ended.
+func over(t *testing.T, file string) {
+	t.Helper()
+	if st, err := os.Lstat(file + ".sh"); err == nil && st.Size() > 0 {
+		t.Errorf("the script is still there: %d bytes", st.Size())
+	}
+	if group, err := os.ReadFile(file); err == nil && string(group) != "0\n" {
+		t.Errorf("the group is still there: %q", group)
+	}
 }
 
 func gone(t *testing.T, path string) {
@@ -65,11 +76,55 @@ func gone(t *testing.T, path string) {
 func TestRunProgramHandsTheExitStatusOn(t *testing.T) {
 	for _, code := range []int{0, 1, 2, 42, 125, 127, 128, 142, 143, 254, 255} {
 		script := fmt.Sprintf("echo out; echo err >&2; exit %d\n", code)
-		s, dir, status := runScript(t, "/bin/sh", script)
+		s, file, status := runScript(t, "/bin/sh", script)
 		if status != (Status{Code: code}) || s.out.String() != "out\n" || s.err.String() != "err\n" {
 			t.Errorf("exit %d: got %+v, %q, %q", code, status, s.out.String(), s.err.String())
 		}
-		gone(t, dir)
+		over(t, file)
+	}
+}
+
+// TestProgramsInBash: macOS's /bin/sh is bash, in its POSIX mode.
+func TestProgramsInBash(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip(err)
+	}
+	inBash := func(s *started) *started {
+		s.Path, s.Args = bash, append([]string{"sh"}, s.Args[1:]...) // bash is POSIX's shell under that name
+		return s
+	}
+	file, script := filepath.Join(t.TempDir(), "f"), "echo out; echo err >&2; exit 3\n"
+	s := inBash(sh(t, sshPrologue+runProgram, script, file, "/bin/sh", strconv.Itoa(len(script))))
+	if status := s.status(t, s.Run()); status.Code != 3 || s.out.String() != "out\n" || s.err.String() != "err\n" {
+		t.Errorf("run: got %+v, %q, %q", status, s.out.String(), s.err.String())
+	}
+	over(t, file)
+	s = inBash(sh(t, sshPrologue+runProgram, script, file, "/bin/sh", strconv.Itoa(len(script))))
+	if status := s.status(t, s.Run()); status.Signal != "ALRM" {
+		t.Errorf("run with a file that is there: got %+v", status)
+	}
+	s = inBash(sh(t, sshPrologue+runProgram, script, file+"2", "/bin/sh", strconv.Itoa(len(script)+1)))
+	if status := s.status(t, s.Run()); status.Signal != "ALRM" {
+		t.Errorf("run that was cut short: got %+v", status)
+	}
+	file, processes, ended := running(t, "sleep 600 > /dev/null 2>&1 & echo $$ $!; wait")
+	s = inBash(sh(t, endProgram, "", file, "20"))
+	if status := s.status(t, s.Run()); status.Code != 0 || s.err.String() != "" {
+		t.Errorf("end: got %+v, %q", status, s.err.String())
+	}
+	<-ended
+	for _, id := range processes {
+		if !id.WaitGone(time.Minute) {
+			t.Errorf("process %d still runs", id.PID)
+		}
+	}
+	s = inBash(sh(t, surveyProgram, "", "/bin/sh", t.TempDir()))
+	if status := s.status(t, s.Run()); status.Code != 0 || s.err.String() != "" {
+		t.Errorf("survey: got %+v, %q", status, s.err.String())
+	}
+	if info, complete := parseSurvey(s.out.String()); !complete || info.Shell != "/bin/sh" {
+		t.Errorf("survey: got %+v, complete %v", info, complete)
 	}
 }
 
@@ -83,11 +138,11 @@ func TestRunProgramWithEveryShell(t *testing.T) {
 			"kill -TERM $$":            143,
 			"":                         0,
 		} {
-			_, dir, status := runScript(t, shell, script)
+			_, file, status := runScript(t, shell, script)
 			if status != (Status{Code: want}) {
 				t.Errorf("%s: %q: got %+v, want code %d", shell, script, status, want)
 			}
-			gone(t, dir)
+			over(t, file)
 		}
 	}
 }
@@ -102,9 +157,9 @@ func TestRunProgramKeepsScriptAndInputApart(t *testing.T) {
 }
 
 func TestRunProgramIsForTheOwnerOnly(t *testing.T) {
-	s, _, _ := runScript(t, "/bin/sh", `ls -ld "${0%/*}"`)
-	if !strings.HasPrefix(s.out.String(), "drwx------") {
-		t.Errorf("the directory is %q, %q", s.out.String(), s.err.String())
+	s, _, _ := runScript(t, "/bin/sh", `ls -l "$0"`)
+	if !strings.HasPrefix(s.out.String(), "-rw-------") {
+		t.Errorf("the script is %q, %q", s.out.String(), s.err.String())
 	}
 }
 
@@ -115,7 +170,7 @@ func TestRunProgramLeavesTheUmaskAlone(t *testing.T) {
 	if err := direct.Run(); err != nil {
 		t.Fatal(err)
 	}
-	s := sh(t, set+sshPrologue+runProgram, show, filepath.Join(t.TempDir(), "d"), "/bin/sh", strconv.Itoa(len(show)))
+	s := sh(t, set+sshPrologue+runProgram, show, filepath.Join(t.TempDir(), "f"), "/bin/sh", strconv.Itoa(len(show)))
 	if status := s.status(t, s.Run()); status.Code != 0 || s.out.String() != direct.out.String() {
 		t.Errorf("got %+v, umask %q, want %q", status, s.out.String(), direct.out.String())
 	}
@@ -124,39 +179,43 @@ func TestRunProgramLeavesTheUmaskAlone(t *testing.T) {
 func TestWhatFailsBeforeTheScriptIsNoExitStatus(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "ran")
 	script := "echo > '" + marker + "'\n"
-	taken := t.TempDir()
+	taken, linked := filepath.Join(t.TempDir(), "f"), filepath.Join(t.TempDir(), "f")
+	if err := errors.Join(os.WriteFile(taken, []byte("mine"), 0o600), os.Symlink(taken, linked+".sh")); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
-		name, dir string
-		size      int
+		name, file string
+		size       int
 	}{
-		{"cut short", filepath.Join(t.TempDir(), "d"), len(script) + 1},
-		{"too long", filepath.Join(t.TempDir(), "d"), len(script) - 1},
-		{"directory is there", taken, len(script)},
-		{"directory cannot be made", filepath.Join(t.TempDir(), "no", "d"), len(script)},
+		{"cut short", filepath.Join(t.TempDir(), "f"), len(script) + 1},
+		{"too long", filepath.Join(t.TempDir(), "f"), len(script) - 1},
+		{"file is there", taken, len(script)},
+		{"somebody's link is there", linked, len(script)},
+		{"file cannot be made", filepath.Join(t.TempDir(), "no", "f"), len(script)},
 	} {
-		s := sh(t, sshPrologue+runProgram, script, c.dir, "/bin/sh", strconv.Itoa(c.size))
+		s := sh(t, sshPrologue+runProgram, script, c.file, "/bin/sh", strconv.Itoa(c.size))
 		if status := s.status(t, s.Run()); status.Signal != "ALRM" {
 			t.Errorf("%s: got %+v, want SIGALRM", c.name, status)
 		}
 		gone(t, marker)
-		if c.dir != taken {
-			gone(t, c.dir)
+		if c.file != taken {
+			over(t, c.file)
 		}
 	}
-	if _, err := os.Lstat(taken); err != nil {
-		t.Errorf("somebody else's directory is gone: %v", err)
+	if kept, err := os.ReadFile(taken); string(kept) != "mine" {
+		t.Errorf("somebody else's file is %q, %v", kept, err)
 	}
 }
 
 func TestAScriptThatWasEndedBeforeItBeganDoesNotRun(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "d")
-	end := sh(t, endProgram, "", dir, "1")
+	file := filepath.Join(t.TempDir(), "f")
+	end := sh(t, endProgram, "", file, "1")
 	if status := end.status(t, end.Run()); status.Code != 0 {
 		t.Errorf("end: got %+v, %s", status, end.err.String())
 	}
 	marker := filepath.Join(t.TempDir(), "ran")
 	script := "echo > '" + marker + "'\n"
-	run := sh(t, sshPrologue+runProgram, script, dir, "/bin/sh", strconv.Itoa(len(script)))
+	run := sh(t, sshPrologue+runProgram, script, file, "/bin/sh", strconv.Itoa(len(script)))
 	if status := run.status(t, run.Run()); status.Signal != "ALRM" {
 		t.Errorf("run: got %+v, want SIGALRM", status)
 	}
@@ -164,10 +223,10 @@ func TestAScriptThatWasEndedBeforeItBeganDoesNotRun(t *testing.T) {
 }
 
 // running starts a script and waits until it has written the pids of its processes. It returns these, and the script's end.
-func running(t *testing.T, script string) (dir string, processes []proc.ID, ended <-chan Status) {
+func running(t *testing.T, script string) (file string, processes []proc.ID, ended <-chan Status) {
 	t.Helper()
-	dir = filepath.Join(t.TempDir(), "d")
-	s := sh(t, sshPrologue+runProgram, script, dir, "/bin/sh", strconv.Itoa(len(script)))
+	file = filepath.Join(t.TempDir(), "f")
+	s := sh(t, sshPrologue+runProgram, script, file, "/bin/sh", strconv.Itoa(len(script)))
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +260,7 @@ func running(t *testing.T, script string) (dir string, processes []proc.ID, ende
 		t.Cleanup(func() { id.Signal(syscall.SIGKILL) })
 		processes = append(processes, id)
 	}
-	return dir, processes, status
+	return file, processes, status
 }
 
 func TestEndProgramEndsEverythingOfAScript(t *testing.T) {
@@ -214,12 +273,12 @@ func TestEndProgramEndsEverythingOfAScript(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, processes, ended := running(t, script)
+			file, processes, ended := running(t, script)
 			patience := "20" // tenths of a second
 			if strings.Contains(name, "ignores") {
 				patience = "3"
 			}
-			end := sh(t, endProgram, "", dir, patience)
+			end := sh(t, endProgram, "", file, patience)
 			if status := end.status(t, end.Run()); status.Code != 0 || end.err.String() != "" {
 				t.Errorf("got %+v, %s", status, end.err.String())
 			}
@@ -231,7 +290,7 @@ func TestEndProgramEndsEverythingOfAScript(t *testing.T) {
 					t.Errorf("process %d still runs", id.PID)
 				}
 			}
-			gone(t, dir)
+			over(t, file)
 			if _, err := os.Lstat(done); name == "clears up" && err != nil {
 				t.Errorf("it was given no time to clear up: %v", err)
 			}
@@ -244,11 +303,11 @@ func TestEndProgramSparesOthers(t *testing.T) {
 	const harmless = `kill() { echo "kill $*"; }; `
 	for group, want := range map[string]bool{"0": false, "1": false, "-1": false, "-5": false, " ": false, "0x": false, "4711": true,
 		"0 4711": true, "0 1": false, "0 0": false, "0 -5": false, "-1 4711": true} {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "group"), []byte(group+"\n"), 0o600); err != nil {
+		file := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(file, []byte(group+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		end := sh(t, harmless+endProgram, "", dir, "0")
+		end := sh(t, harmless+endProgram, "", file, "0")
 		status := end.status(t, end.Run())
 		if killed := strings.Contains(end.out.String(), "kill"); killed != want || status.Signal != "" {
 			t.Errorf("group %q: got %+v, %q", group, status, end.out.String())

@@ -17,27 +17,32 @@ import (
 
 // runProgram receives a script on its stdin, whole, before it starts it, for a shell that reads its program from a pipe reads it
 // byte by byte and shares it with the script's own commands. It leaves its process group's number where endProgram finds it.
-// The directory is the agreement between the two: whoever makes it first decides whether the script runs at all. What fails
+// The first file is the agreement between the two: whoever makes it first decides whether the script runs at all. What fails
 // before the script starts ends in `no`, which the transport defines, so that no exit status of a script can be mistaken for it. So does
 // the transport define t, as 0 and the process, where that can't lead a group: then it is the process tree that is to be ended.
 //
-//	$1 directory  $2 shell  $3 length of the script in bytes
-const runProgram = `d=$1; mkdir -m 700 "$d" || no; ` +
+// A script is waited for, so there are few processes beside it: dd takes the script and tells its length (its seventh word, on every system), and files are
+// emptied, not removed. They go with the VM.
+//
+//	$1 file  $2 shell  $3 length of the script in bytes
+const runProgram = `k=$1; h=$2; n=$3; ` +
 	`if kill -s 0 -- -$$ 2> /dev/null; then g=$$; elif [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
-	`echo ${t:-$g} > "$d/group"; n=$(tee "$d/script" | wc -c); [ $n -eq $3 ] || { rm -rf "$d"; no; }; ` +
-	`"$2" -l "$d/script" < /dev/null; s=$?; rm -rf "$d"; exit $s`
+	`set -C; { echo ${t:-$g} > "$k"; } 2> /dev/null || no; ` +
+	`set -- $(umask 077; LC_ALL=C exec dd bs=65536 2>&1 > "$k.sh"); set +C; ` +
+	`[ "$7" = $n ] || { rm -f "$k.sh"; echo 0 > "$k"; no; } 2> /dev/null; ` +
+	`"$h" -l "$k.sh" < /dev/null; s=$?; { true > "$k.sh"; echo 0 > "$k"; } 2> /dev/null; exit $s`
 
 // endProgram ends a script that runProgram runs: SIGTERM to its process group or process tree, and SIGKILL to what is left after a while.
 //
-//	$1 directory  $2 tenths of a second between the two
-const endProgram = `d=$1; if mkdir -m 700 "$d" 2> /dev/null; then exit 0; fi; ` +
+//	$1 file  $2 tenths of a second between the two
+const endProgram = `k=$1; set -C; { echo 0 > "$k"; } 2> /dev/null && exit 0; set +C; ` +
 	`tree() { for c in $(ps -A -o pid= -o ppid= | while read -r p q; do [ $q -eq $1 ] && echo $p; done); do tree $c; done; echo $1; }; ` +
 	`alive() { for p in $g; do kill -s 0 -- $p 2> /dev/null && return; done; return 1; }; ` +
-	`n=0; until [ -s "$d/group" ] || [ $n -ge 50 ]; do sleep 0.1; n=$((n+1)); done; ` +
-	`g=; r=; read -r g r 2> /dev/null < "$d/group"; g=$((g+0)); r=$((r+0)); ` +
+	`n=0; until [ -s "$k" ] || [ $n -ge 50 ]; do sleep 0.1; n=$((n+1)); done; ` +
+	`g=; r=; read -r g r 2> /dev/null < "$k"; g=$((g+0)); r=$((r+0)); ` +
 	`if [ $g -gt 1 ]; then g=-$g; elif [ $r -gt 1 ]; then g=$(tree $r); else exit 0; fi; ` +
 	`kill -s TERM -- $g 2> /dev/null; n=0; while alive && [ $n -lt $2 ]; do sleep 0.1; n=$((n+1)); done; ` +
-	`kill -s KILL -- $g 2> /dev/null; rm -rf "$d"; exit 0`
+	`kill -s KILL -- $g 2> /dev/null; { true > "$k.sh"; echo 0 > "$k"; } 2> /dev/null; exit 0`
 
 // surveyProgram finds out what the guest is, and makes the directories that jobs need.
 //
@@ -189,7 +194,7 @@ func lastLine(s string) string {
 }
 
 func scriptIn(ctx context.Context, in programs, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
-	dir := scriptDir()
+	file := scriptFile()
 	type end struct {
 		status Status
 		err    error
@@ -199,7 +204,7 @@ func scriptIn(ctx context.Context, in programs, shell string, script io.Reader, 
 	defer drop()
 	ended := make(chan end, 1)
 	go func() {
-		status, err := in.run(rctx, runProgram, []string{dir, shell, strconv.FormatInt(size, 10)}, Streams{Stdin: script, Stdout: stdout, Stderr: stderr})
+		status, err := in.run(rctx, runProgram, []string{file, shell, strconv.FormatInt(size, 10)}, Streams{Stdin: script, Stdout: stdout, Stderr: stderr})
 		ended <- end{status, err}
 	}()
 	var e end
@@ -212,7 +217,7 @@ func scriptIn(ctx context.Context, in programs, shell string, script io.Reader, 
 	}
 	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*termGrace)
 	defer cancel()
-	_, endErr := in.run(ectx, endProgram, []string{dir, strconv.Itoa(int(termGrace / (100 * time.Millisecond)))}, Streams{})
+	_, endErr := in.run(ectx, endProgram, []string{file, strconv.Itoa(int(termGrace / (100 * time.Millisecond)))}, Streams{})
 	if e.err == nil {
 		select {
 		case e = <-ended:
@@ -230,8 +235,8 @@ func scriptIn(ctx context.Context, in programs, shell string, script io.Reader, 
 	return Status{}, fmt.Errorf("%w: %w", ErrEnded, e.err)
 }
 
-// scriptDir is a new name that nobody in the guest can foresee.
-func scriptDir() string {
+// scriptFile is a new name that nobody in the guest can foresee.
+func scriptFile() string {
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails: https://pkg.go.dev/crypto/rand#Read
 	return "/tmp/.grtd-" + hex.EncodeToString(raw[:])

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,14 +17,19 @@ import (
 	"testing"
 )
 
-// realServer is an SSH server that runs commands as OpenSSH does: by a shell, in a session of their own. dirs are the directories
+// realServer is an SSH server that runs commands as OpenSSH does: by a shell, in a session of their own. files are those
 // that scripts used so far.
-func realServer(t *testing.T) (c *SSH, dirs func() []string) {
+func realServer(t *testing.T) (c *SSH, files func() []string) {
 	t.Helper()
 	pattern := regexp.MustCompile(`/tmp/\.grtd-[0-9a-f]+`)
 	var mu sync.Mutex
 	var used []string
 	home := t.TempDir()
+	t.Cleanup(func() {
+		for _, file := range used {
+			_, _ = os.Remove(file), os.Remove(file+".sh")
+		}
+	})
 	s := newServer(t, func(command string, s *session) {
 		mu.Lock()
 		used = append(used, pattern.FindAllString(command, -1)...)
@@ -62,7 +66,7 @@ func realServer(t *testing.T) (c *SSH, dirs func() []string) {
 }
 
 func TestRunScript(t *testing.T) {
-	c, dirs := realServer(t)
+	c, files := realServer(t)
 	script := "echo out; echo err >&2; cat; exit 42\n# " + strings.Repeat("x", 200000)
 	var out, errs bytes.Buffer
 	status, err := c.RunScript(t.Context(), "/bin/sh", strings.NewReader(script), int64(len(script)), &out, &errs)
@@ -73,17 +77,17 @@ func TestRunScript(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	used := dirs()
+	used := files()
 	if len(used) != 2 || used[0] == used[1] {
-		t.Errorf("directories %q, want two different ones", used)
+		t.Errorf("files %q, want two different ones", used)
 	}
-	for _, dir := range used {
-		gone(t, dir)
+	for _, file := range used {
+		over(t, file)
 	}
 }
 
 func TestRunScriptThatCannotBeStarted(t *testing.T) {
-	c, dirs := realServer(t)
+	c, files := realServer(t)
 	// A script that is shorter than announced, as one that is read from a full disk would be.
 	status, err := c.RunScript(t.Context(), "/bin/sh", strings.NewReader("echo hello"), 100, nil, nil)
 	if !errors.Is(err, ErrNotStarted) {
@@ -94,8 +98,8 @@ func TestRunScriptThatCannotBeStarted(t *testing.T) {
 	if status, err := c.RunScript(t.Context(), "/bin/sh", strings.NewReader(script), int64(len(script)), nil, nil); err != nil || status.Code != 142 {
 		t.Errorf("got %+v, %v", status, err)
 	}
-	for _, dir := range dirs() {
-		gone(t, dir)
+	for _, file := range files() {
+		over(t, file)
 	}
 }
 
@@ -116,7 +120,7 @@ func (w *waiting) Write(p []byte) (int, error) {
 
 func TestRunScriptEndsItsScriptBeforeItReturns(t *testing.T) {
 	t.Parallel()
-	c, dirs := realServer(t)
+	c, files := realServer(t)
 	cause := errors.New("canceled")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	out := &waiting{came: make(chan struct{})}
@@ -133,23 +137,20 @@ func TestRunScriptEndsItsScriptBeforeItReturns(t *testing.T) {
 	if _, err := os.Lstat(marker); err != nil {
 		t.Errorf("the script was not ended in peace: %v", err)
 	}
-	for _, dir := range dirs() {
-		gone(t, dir)
+	for _, file := range files() {
+		over(t, file)
 	}
 }
 
 func TestRunScriptEndsItsScriptWhenNobodyReadsItsOutput(t *testing.T) {
-	c, dirs := realServer(t)
+	c, files := realServer(t)
 	script := "while echo y; do :; done"
 	_, err := c.RunScript(t.Context(), "/bin/sh", strings.NewReader(script), int64(len(script)), broken{}, nil)
 	if !errors.Is(err, ErrEnded) || !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("error %v, want ErrEnded", err)
 	}
-	for _, dir := range dirs() {
-		// The script may have ended by itself, of SIGPIPE, before it was to be ended: then an empty directory keeps it from beginning.
-		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Error(err)
-		}
+	for _, file := range files() {
+		over(t, file)
 	}
 }
 

@@ -132,7 +132,7 @@ func Connect(ctx context.Context, conn net.Conn, login Login, pinned ssh.PublicK
 		return nil, contextOr(ctx, err)
 	}
 	s.conn = c
-	go ssh.DiscardRequests(requests)
+	go s.answer(requests)
 	go func() {
 		for ch := range channels { // a guest has no reason to open channels to us
 			_ = ch.Reject(ssh.Prohibited, "not offered")
@@ -141,6 +141,19 @@ func Connect(ctx context.Context, conn net.Conn, login Login, pinned ssh.PublicK
 	go func() { s.lose(fmt.Errorf("%w: %w", ErrLost, orEOF(c.Wait()))) }()
 	go s.keepAlive()
 	return s, nil
+}
+
+// answer refuses what the server asks for, and says something to what it only announces. OpenSSH announces its host keys right after the login, and by
+// Nagle's algorithm keeps what it says next, which is the answer to the first command, until that has been acknowledged. Systems are in no hurry to do so unless
+// they have something to send: that cost 40 ms. https://github.com/openssh/openssh-portable/blob/master/PROTOCOL ("hostkeys-00@openssh.com")
+func (s *SSH) answer(requests <-chan *ssh.Request) {
+	for r := range requests {
+		if r.WantReply {
+			_ = r.Reply(false, nil)
+		} else {
+			_, _, _ = s.conn.SendRequest(keepaliveRequest, false, nil)
+		}
+	}
 }
 
 // preferring lists the host key algorithms with those of a known key first. The others stay: a server that has another key now should

@@ -195,9 +195,15 @@ func (g *guestInit) writeBareShims() error {
 
 // shimScript is the text of a helper command.
 func (s *Spec) shimScript(name string) string {
+	switch name {
+	case "uname":
+		return unameScript
+	case "sw_vers":
+		return swVersScript(s.ProductVersion)
+	}
 	tool := ToolPath
 	if s.Level == LevelNone {
 		tool = s.Tool
 	}
-	return fmt.Sprintf("#!/bin/sh\nexec '%s' %s '%s' '%s' %s \"$@\"\n", tool, ShimVerb, s.socketPath(), s.ProductVersion, name)
+	return fmt.Sprintf("#!/bin/sh\nexec '%s' %s '%s' %s \"$@\"\n", tool, ShimVerb, s.socketPath(), name)
 }

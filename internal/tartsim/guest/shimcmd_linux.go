@@ -18,21 +18,20 @@ import (
 // shim is one call of a helper command in a guest.
 type shim struct {
 	socket  string
-	version string
 	args    []string
 	environ []string
 	out     io.Writer
 	err     io.Writer
 }
 
-// RunShim carries out a helper command in a guest: `guest-shim SOCKET VERSION NAME ARGS...`. It returns the exit status.
+// RunShim carries out a helper command in a guest: `guest-shim SOCKET NAME ARGS...`. It returns the exit status.
 func RunShim(args, environ []string, out, errOut io.Writer) int {
-	if len(args) < 3 {
-		_, _ = fmt.Fprintln(errOut, "guest-shim: want SOCKET VERSION NAME")
+	if len(args) < 2 {
+		_, _ = fmt.Fprintln(errOut, "guest-shim: want SOCKET NAME")
 		return 2
 	}
-	s := &shim{socket: args[0], version: args[1], args: args[3:], environ: environ, out: out, err: errOut}
-	switch name := args[2]; name {
+	s := &shim{socket: args[0], args: args[2:], environ: environ, out: out, err: errOut}
+	switch name := args[1]; name {
 	case "shutdown":
 		verb := helperPowerOff
 		if slices.Contains(s.args, "-r") {
@@ -47,10 +46,6 @@ func RunShim(args, environ []string, out, errOut io.Writer) int {
 		return s.mountTag(name, s.args)
 	case "mount":
 		return s.mount()
-	case "sw_vers":
-		return s.swVers()
-	case "uname":
-		return s.uname()
 	case "security":
 		return s.security()
 	case "systemsetup":
@@ -124,51 +119,6 @@ func (s *shim) mount() int {
 func (s *shim) print(format string, args ...any) int {
 	_, _ = fmt.Fprintf(s.out, format+"\n", args...)
 	return 0
-}
-
-func (s *shim) swVers() int {
-	const build = "24G84"
-	if len(s.args) == 0 {
-		return s.print("ProductName:\t\tmacOS\nProductVersion:\t\t%s\nBuildVersion:\t\t%s", s.version, build)
-	}
-	switch strings.ToLower(strings.TrimLeft(s.args[0], "-")) {
-	case "productname":
-		return s.print("macOS")
-	case "productversion":
-		return s.print("%s", s.version)
-	case "buildversion":
-		return s.print("%s", build)
-	}
-	return s.fail("sw_vers", "unknown option %s", s.args[0])
-}
-
-// uname answers as Darwin on Apple silicon; the release is the one of macOS 15.
-func (s *shim) uname() int {
-	host, err := os.Hostname()
-	if err != nil {
-		return s.fail("uname", "%v", err)
-	}
-	const release = "24.6.0"
-	words := []struct {
-		letter rune
-		text   string
-	}{
-		{'s', "Darwin"}, {'n', host}, {'r', release}, {'v', "Darwin Kernel Version " + release}, {'m', "arm64"}, {'p', "arm"},
-	}
-	wanted := strings.Join(s.args, "")
-	switch {
-	case wanted == "":
-		wanted = "-s"
-	case strings.Contains(wanted, "a"):
-		wanted = "-snrvm"
-	}
-	var shown []string
-	for _, word := range words {
-		if strings.ContainsRune(wanted, word.letter) {
-			shown = append(shown, word.text)
-		}
-	}
-	return s.print("%s", strings.Join(shown, " "))
 }
 
 // security accepts what scripts do to keychains and finds nothing in them.

@@ -64,6 +64,9 @@ func (t *tree) writeShims() error {
 	if data, err := os.ReadFile("/etc/resolv.conf"); err == nil {
 		files["etc/resolv.conf"] = string(data)
 	}
+	if s.mac() {
+		files[systemVersionPath] = systemVersion(s.ProductVersion)
+	}
 	for name, dir := range s.shimCommands() {
 		script := s.shimScript(name)
 		files[filepath.Join(dir, name)] = script
@@ -92,7 +95,7 @@ func (t *tree) writeShim(name, content string) error {
 	path := filepath.Join(t.shims, name)
 	mode := os.FileMode(0o644)
 	switch {
-	case !strings.HasPrefix(name, "etc/"):
+	case !strings.HasPrefix(name, "etc/") && name != systemVersionPath:
 		mode = 0o755
 	case strings.HasSuffix(name, "shadow"):
 		mode = 0o640

@@ -117,7 +117,15 @@ func (t *tree) mountRoot() error {
 			return err
 		}
 	}
-	return nil
+	system := filepath.Join(t.shims, "System")
+	if !isDir(system) {
+		return nil
+	}
+	target := filepath.Join(t.root, "System")
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	return mount(system, target, "", unix.MS_BIND, "")
 }
 
 func isDir(path string) bool {
