@@ -71,7 +71,7 @@ const maxLine = 4000
 
 // Note writes an event down, if there is room. A state directory that is not there is not made.
 func (s Store) Note(e Event) {
-	if !s.roomy() {
+	if !s.Roomy() {
 		return
 	}
 	f, err := os.OpenFile(s.eventsPath(), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)

@@ -30,8 +30,8 @@ func (s Store) logsDir() string    { return filepath.Join(s.dir, "logs") }
 // leastFree is how much of the disk must be free for history to be kept, in bytes: room that jobs may need is not taken by what is over.
 const leastFree = 64 << 20
 
-// roomy tells whether the disk has room for history.
-func (s Store) roomy() bool {
+// Roomy tells whether the disk has room for history.
+func (s Store) Roomy() bool {
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.dir, &st); err != nil {
 		return false

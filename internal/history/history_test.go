@@ -18,7 +18,7 @@ import (
 func newStore(t *testing.T) Store {
 	t.Helper()
 	s := At(t.TempDir())
-	if !s.roomy() {
+	if !s.Roomy() {
 		t.Skip("the disk of this machine is nearly full")
 	}
 	return s

@@ -34,7 +34,7 @@ type Finished struct {
 // Keep takes the logs and the record of a VM that is gone out of a directory that is about to be removed. What it can't take stays there.
 func (s Store) Keep(vm, from string) {
 	names := logNames(from)
-	if len(names) == 0 || !s.roomy() {
+	if len(names) == 0 || !s.Roomy() {
 		return
 	}
 	to := s.DirOf(vm)
@@ -112,24 +112,27 @@ func (s Store) finished() ([]Finished, error) {
 
 // Limits of what is kept. With either at 0 no logs are, and with no budget no events either.
 type Limits struct {
-	Days int
+	Days int `json:"days"`
 	// BudgetMB is for everything, in megabytes.
-	BudgetMB int
+	BudgetMB int `json:"budget_mb"`
 }
+
+// None tells whether no logs are to be kept.
+func (l Limits) None() bool { return l.Days <= 0 || l.BudgetMB <= 0 }
 
 const (
 	// pruneInterval is how often it is worth looking.
 	pruneInterval = 10 * time.Minute
 	// eventsShare is the part of the budget that each of the two files of events may take, as a divisor.
 	eventsShare = 20
-	// pruneAtOnce is how many VMs' logs are removed at a time, so that a job waits for no more than that.
+	// pruneAtOnce is how many VMs' logs are removed at a time, so that it does not keep the disk busy while a job runs.
 	pruneAtOnce = 200
 )
 
 // Prune removes what is too old or too much, oldest first. It does so only now and then, and for one caller at a time.
 func (s Store) Prune(limits Limits, now time.Time) {
-	none := limits.Days <= 0 || limits.BudgetMB <= 0
-	if !s.roomy() {
+	none := limits.None()
+	if !s.Roomy() {
 		limits, none = Limits{}, true
 	}
 	if os.Mkdir(s.logsDir(), 0o700) != nil && !isDir(s.logsDir()) {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/history"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/proc"
 	"gitlab-runner-tart-driver/internal/tart"
@@ -60,6 +61,8 @@ type Params struct {
 	Deadline time.Time `json:"deadline"`
 	// HoldOnFailure is how long to keep the VM of a job that has failed; 0 for not at all.
 	HoldOnFailure time.Duration `json:"hold_on_failure,omitempty"`
+	// History is how much to keep of jobs that are over.
+	History history.Limits `json:"history"`
 	// PrepareAncestors and ConfigAncestors are the parents of these stages.
 	PrepareAncestors []proc.ID `json:"prepare_ancestors"`
 	ConfigAncestors  []proc.ID `json:"config_ancestors"`

@@ -55,10 +55,14 @@ func (p *preparation) noteEnded(err error) {
 	}, err))
 }
 
-// pruneHistory removes what is kept of earlier jobs beyond the operator's limits. Only prepare does: the limits may be in its arguments alone.
-func (p *preparation) pruneHistory() {
-	p.State.History().Prune(history.Limits{Days: p.Settings.LogDays, BudgetMB: p.Settings.LogBudgetMB}, time.Now())
+// historyLimits are the operator's. They may be in prepare's arguments alone.
+func (p *preparation) historyLimits() history.Limits {
+	return history.Limits{Days: p.Settings.LogDays, BudgetMB: p.Settings.LogBudgetMB}
 }
+
+// pruneHistory removes what is kept of earlier jobs beyond the operator's limits. That can take a while, so it is left to the keeper as long as there is
+// one, and something may be kept at all.
+func (p *preparation) pruneHistory() { p.State.History().Prune(p.historyLimits(), time.Now()) }
 
 // noteScript notes that a script begins, and returns what notes its end.
 func (s *Stage) noteScript(vm, name string) (ended func(code int, err error)) {

@@ -54,6 +54,7 @@ func (s *Stage) Prepare(ctx context.Context, client *tart.Client) (err error) {
 	defer func() {
 		if err != nil {
 			p.tidy()
+			p.pruneHistory()
 		}
 		if cause := context.Cause(ctx); cause != nil && err != nil {
 			err = job.Infrastructure(cause, "")
@@ -94,7 +95,9 @@ func (p *preparation) sweep(ctx context.Context) {
 	}
 	swept := Sweep(ctx, p.State, p.client)
 	NoteSwept(p.State, swept)
-	p.pruneHistory()
+	if p.historyLimits().None() || !p.State.History().Roomy() {
+		p.pruneHistory()
+	}
 	for _, vm := range swept.VMs {
 		p.Log.Linef("removed VM %s, which an earlier crash had left", vm)
 	}
@@ -230,7 +233,7 @@ func (p *preparation) keeperParams(shares shares) keeper.Params {
 		LoginOrigin: fmt.Sprintf("user name from %s, password from %s", s.Origin("default-ssh-user"), s.Origin("default-ssh-password")),
 		Port:        s.SSHPort, Shell: s.Shell, Dirs: dirs, Transport: s.Transport, Resolver: resolverOf(s),
 		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, JobDir: job.Environ(p.Environ).JobDir(), Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
-		HoldOnFailure:    s.HoldOnFailure,
+		HoldOnFailure: s.HoldOnFailure, History: p.historyLimits(),
 		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,
 	}
 }
