@@ -36,9 +36,9 @@ const (
 	// lastBytes is how long after a VM's end its last output may take to be read from the connection.
 	lastBytes = 300 * time.Millisecond
 	// watchInterval is how often the keeper looks whether GitLab Runner still lives.
-	watchInterval = time.Second
+	watchInterval = 2 * time.Second
 	// jobDirMisses is how often in a row the job's directory must be missing.
-	jobDirMisses = 3
+	jobDirMisses = 2
 )
 
 // Keeper owns one VM.

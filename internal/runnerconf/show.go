@@ -3,11 +3,12 @@ package runnerconf
 import (
 	"bytes"
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
+
+	"gitlab-runner-tart-driver/internal/lazy"
 )
 
 // Diff shows what changes from one content of config.toml to another, as a unified diff, with secrets masked. It is empty where nothing does.
@@ -32,11 +33,11 @@ func Diff(oldName string, before []byte, newName string, after []byte) string {
 }
 
 // secretKey matches the names of settings, variables and flags whose values are nobody's business.
-var secretKey = regexp.MustCompile(`(?i)(token|pass|passw(or)?d|passphrase|secret|credentials?|(secret|private|access|account)_?key)$`)
+var secretKey = lazy.Regexp(`(?i)(token|pass|passw(or)?d|passphrase|secret|credentials?|(secret|private|access|account)_?key)$`)
 
 // tokenForm matches GitLab's tokens wherever they stand, in comments too.
 // https://docs.gitlab.com/security/tokens/#token-prefixes
-var tokenForm = regexp.MustCompile(`\b(gl(pat|oas|dt|rt|rtr|cbt|ptt|ft|imt|agent|wt|soat|ffct)-|GR1348941|t[0-9]_)[0-9A-Za-z_.-]{8,}`)
+var tokenForm = lazy.Regexp(`\b(gl(pat|oas|dt|rt|rtr|cbt|ptt|ft|imt|agent|wt|soat|ffct)-|GR1348941|t[0-9]_)[0-9A-Za-z_.-]{8,}`)
 
 // secretsOf are the secret values of a config.toml.
 func secretsOf(raw []byte) []string {
@@ -46,7 +47,7 @@ func secretsOf(raw []byte) []string {
 			out = append(out, t.value)
 		}
 	}
-	for _, token := range tokenForm.FindAll(raw, -1) {
+	for _, token := range tokenForm().FindAll(raw, -1) {
 		out = append(out, string(token))
 	}
 	return out
@@ -66,11 +67,11 @@ func (d *Document) secretTexts() []text {
 			for i, t := range e.texts {
 				flag, _, joined := strings.Cut(t.value, "=")
 				switch {
-				case secretKey.MatchString(name), joined && secretKey.MatchString(flag):
+				case secretKey().MatchString(name), joined && secretKey().MatchString(flag):
 					add(t)
-				case i > 0 && strings.HasPrefix(e.texts[i-1].value, "-") && secretKey.MatchString(e.texts[i-1].value):
+				case i > 0 && strings.HasPrefix(e.texts[i-1].value, "-") && secretKey().MatchString(e.texts[i-1].value):
 					add(t)
-				case strings.HasPrefix(t.value, "-") && secretKey.MatchString(firstWord(t.value)):
+				case strings.HasPrefix(t.value, "-") && secretKey().MatchString(firstWord(t.value)):
 					add(t)
 				}
 			}
@@ -106,9 +107,9 @@ func mask(raw []byte, known map[string]string) []byte {
 			}
 			out.Write(raw[at:t.at.from])
 			name := ""
-			if flag, _, joined := strings.Cut(t.value, "="); joined && secretKey.MatchString(flag) {
+			if flag, _, joined := strings.Cut(t.value, "="); joined && secretKey().MatchString(flag) {
 				name = flag + "="
-			} else if flag := firstWord(t.value); secretKey.MatchString(flag) && strings.HasPrefix(flag, "-") {
+			} else if flag := firstWord(t.value); secretKey().MatchString(flag) && strings.HasPrefix(flag, "-") {
 				name = flag + " "
 			}
 			out.WriteString(Quote(name + label(t.value)))
@@ -116,8 +117,8 @@ func mask(raw []byte, known map[string]string) []byte {
 		}
 	}
 	out.Write(raw[at:])
-	return tokenForm.ReplaceAllFunc(out.Bytes(), func(token []byte) []byte { return []byte(label(string(token))) })
+	return tokenForm().ReplaceAllFunc(out.Bytes(), func(token []byte) []byte { return []byte(label(string(token))) })
 }
 
 // Mask hides GitLab's tokens in a text.
-func Mask(s string) string { return tokenForm.ReplaceAllString(s, "[MASKED]") }
+func Mask(s string) string { return tokenForm().ReplaceAllString(s, "[MASKED]") }

@@ -101,9 +101,29 @@ func matching(field func(*Settings) *string, pattern, what string) func(*Setting
 	}
 }
 
-func absolutePath(field func(*Settings) *string) func(*Settings, string) string {
-	return matching(field, `^/[^\x00-\x1f]*$`, "an absolute path")
+// matchingOrEmpty is matching for settings that may be left out, which most are: an expression takes time to compile.
+func matchingOrEmpty(field func(*Settings) *string, pattern, what string) func(*Settings, string) string {
+	some := matching(field, pattern, what)
+	return func(s *Settings, v string) string {
+		if v == "" {
+			*field(s) = ""
+			return ""
+		}
+		return some(s, v)
+	}
 }
+
+func absolutePath(field func(*Settings) *string) func(*Settings, string) string {
+	return func(s *Settings, v string) string {
+		if len(v) > maxText || !strings.HasPrefix(v, "/") || strings.ContainsFunc(v, isControl) {
+			return "an absolute path"
+		}
+		*field(s) = v
+		return ""
+	}
+}
+
+func isControl(r rune) bool { return r < ' ' }
 
 func oneOf(field func(*Settings) *string, values ...string) func(*Settings, string) string {
 	return func(s *Settings, v string) string {
@@ -218,7 +238,7 @@ func networks(field func(*Settings) *[]string) func(*Settings, string) string {
 
 // hostPath takes a path on the host, absolute or in the home directory, or none.
 func hostPath(field func(*Settings) *string) func(*Settings, string) string {
-	return matching(field, `^((/|~/)[^\x00-\x1f]*|~)?$`, "an absolute path, or one that begins with ~/")
+	return matchingOrEmpty(field, `^((/|~/)[^\x00-\x1f]*|~)$`, "an absolute path, or one that begins with ~/")
 }
 
 // installMethod takes yes and no, and what gitlab-tart-executor takes: a way to install, or a version.
