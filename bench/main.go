@@ -42,7 +42,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.only, "only", "", "`NAMES` of the sections to run, with commas between: "+strings.Join(sectionNames(), ", "))
 	f.StringVar(&o.json, "json", "bin/bench.json", "`FILE` for all samples; empty for none")
 	f.StringVar(&o.table, "table", "", "`FILE` for the table, which is printed in any case")
-	f.IntVar(&o.jobs, "jobs", 8, "`NUMBER` of jobs at once in section many")
+	f.IntVar(&o.jobs, "jobs", 50, "`NUMBER` of jobs at once in section many")
 	f.IntVar(&o.leftovers, "leftovers", 10000, "`NUMBER` of finished jobs in section leftovers")
 	o.peer.addFlags(f)
 	if err := f.Parse(args); err != nil {

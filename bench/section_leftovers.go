@@ -16,37 +16,48 @@ import (
 )
 
 // stageFigures are the main rows about a job.
-type stageFigures struct{ config, prepare, script, cleanup, total, attempts *report.Figure }
+type stageFigures struct {
+	total, attempts *report.Figure
+	wall, cpu       map[string]*report.Figure // of each stage
+}
 
-func (b *bench) stageFigures(section, what, yardstick string) stageFigures {
-	row := func(name string) *report.Figure {
-		return b.figure(section, name+what, report.Milliseconds, yardstick)
+// sameAsAlone is the target for what must not depend on how much was, or is, on the host.
+var sameAsAlone = []report.Limit{report.RatioAtMost(1.1)}
+
+// scripts stands for all stages that run one.
+const scripts = "run"
+
+func (b *bench) stageFigures(section, what, yardstick string, wallTarget, cpuTarget []report.Limit) stageFigures {
+	row := func(name string, targets []report.Limit) *report.Figure {
+		return b.figure(section, name+what, report.Milliseconds, yardstick, targets...)
 	}
-	return stageFigures{config: row("`config`"), prepare: row("`prepare`"), script: row("`run`"), cleanup: row("`cleanup`"), total: row("whole job"),
-		attempts: b.figure(section, "attempts at `prepare`"+what, report.Count, yardstick)}
+	f := stageFigures{wall: map[string]*report.Figure{}, cpu: map[string]*report.Figure{}}
+	for _, stage := range []string{trial.StageConfig, trial.StagePrepare, scripts, trial.StageCleanup} {
+		f.wall[stage] = row("`"+stage+"`", wallTarget)
+		f.cpu[stage] = row("`"+stage+"`, CPU", cpuTarget)
+	}
+	f.total = row("whole job", wallTarget)
+	f.attempts = b.figure(section, "attempts at `prepare`"+what, report.Count, yardstick)
+	return f
 }
 
 func (f *stageFigures) add(column report.Column, s *jobSample) {
 	f.total.AddTime(column, s.total)
 	f.attempts.Add(column, float64(s.attempts))
 	for _, st := range s.stages {
-		switch st.name {
-		case trial.StageConfig:
-			f.config.AddTime(column, st.wall())
-		case trial.StagePrepare:
-			f.prepare.AddTime(column, st.wall())
-		case trial.StageCleanup:
-			f.cleanup.AddTime(column, st.wall())
-		default:
-			f.script.AddTime(column, st.wall())
+		name := st.name
+		if f.wall[name] == nil {
+			name = scripts
 		}
+		f.wall[name].AddTime(column, st.wall())
+		f.cpu[name].AddTime(column, st.cpu)
 	}
 }
 
 // measureLeftovers runs jobs on a host with a past, in turns with jobs on one without. Only this project's driver is asked: another's past is not
 // known here.
 func (b *bench) measureLeftovers(ctx context.Context) error {
-	f := b.stageFigures("leftovers", fmt.Sprintf(", %d jobs before", b.opts.leftovers), "none")
+	f := b.stageFigures("leftovers", fmt.Sprintf(", %d jobs before", b.opts.leftovers), "none", sameAsAlone, nil)
 	first := b.figure("leftovers", fmt.Sprintf("`prepare` that clears up after %d jobs", b.opts.leftovers), report.Milliseconds, "")
 	if err := b.host.tartDo(ctx, "pull", registryImage); err != nil {
 		return err
