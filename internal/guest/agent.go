@@ -81,9 +81,15 @@ func (a *Agent) Survey(ctx context.Context, shell string, dirs ...string) (Info,
 }
 
 // RunScript implements Guest.
-func (a *Agent) RunScript(ctx context.Context, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
-	return scriptIn(ctx, a, shell, script, size, stdout, stderr)
+func (a *Agent) RunScript(ctx context.Context, shell string, script io.ReaderAt, size int64, stdout, stderr io.Writer) (Status, error) {
+	file := scriptFile()
+	return scriptIn(ctx, a, file, func(ctx context.Context) (Status, error) {
+		return a.run(ctx, runProgram, []string{file}, Streams{Stdin: scriptInput(shell, script, size), Stdout: stdout, Stderr: stderr})
+	})
 }
+
+// StandBy implements Guest. A shell that waits would take a process of tart on the host.
+func (a *Agent) StandBy() {}
 
 // Lost implements Guest.
 func (a *Agent) Lost() <-chan struct{} { return a.lost }

@@ -42,27 +42,46 @@ func (s *SSH) Exec(ctx context.Context, commandLine string, streams Streams) (St
 
 // exec is Exec; prepare may ask for more on the channel before the command starts there.
 func (s *SSH) exec(ctx context.Context, commandLine string, streams Streams, prepare func(ssh.Channel) error) (Status, error) {
+	x, err := s.start(commandLine, prepare)
+	if err != nil {
+		return Status{}, err
+	}
+	return s.attend(ctx, x, streams)
+}
+
+// start starts a command, which somebody has to attend to, or to end by closing its channel.
+func (s *SSH) start(commandLine string, prepare func(ssh.Channel) error) (*execution, error) {
 	ch, requests, err := s.conn.OpenChannel("session", nil)
 	if err != nil {
-		return Status{}, s.why(fmt.Errorf("open an SSH session: %w", err))
+		return nil, s.why(fmt.Errorf("open an SSH session: %w", err))
 	}
-	defer ch.Close()
 	x := &execution{ch: ch, ended: make(chan struct{})}
 	go x.watch(requests)
 	if prepare != nil {
-		if err := prepare(ch); err != nil {
-			return Status{}, s.why(err)
+		err = prepare(ch)
+	}
+	if err == nil {
+		var ok bool
+		if ok, err = ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{commandLine})); err != nil || !ok {
+			err = fmt.Errorf("start a command: refused by the SSH server (%w)", orEOF(err))
 		}
 	}
-	ok, err := ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{commandLine}))
-	if err != nil || !ok {
-		return Status{}, s.why(fmt.Errorf("start a command: refused by the SSH server (%w)", orEOF(err)))
+	if err != nil {
+		err = s.why(err)
+		ch.Close()
+		return nil, err
 	}
+	return x, nil
+}
+
+// attend gives a command its input and takes its output, until it has ended.
+func (s *SSH) attend(ctx context.Context, x *execution, streams Streams) (Status, error) {
+	defer x.ch.Close()
 	go func() {
 		if streams.Stdin != nil {
-			_, _ = io.Copy(ch, streams.Stdin) // a command need not read its input
+			_, _ = io.Copy(x.ch, streams.Stdin) // a command need not read its input
 		}
-		_ = ch.CloseWrite()
+		_ = x.ch.CloseWrite()
 	}()
 	copied := x.copyOutput(streams)
 	select {

@@ -51,8 +51,13 @@ func (s *started) status(t *testing.T, err error) Status {
 func runScript(t *testing.T, shell, script string) (s *started, file string, status Status) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "f")
-	s = sh(t, sshPrologue+runProgram, script, file, shell, strconv.Itoa(len(script)))
+	s = sh(t, sshPrologue+runProgram, input(shell, script, len(script)), file)
 	return s, file, s.status(t, s.Run())
+}
+
+// input is what runProgram reads.
+func input(shell, script string, size int) string {
+	return fmt.Sprintf("%s\n%d\n%s", shell, size, script)
 }
 
 // over checks what a script leaves: nothing of its text, and nobody to be ended.
@@ -95,16 +100,16 @@ func TestProgramsInBash(t *testing.T) {
 		return s
 	}
 	file, script := filepath.Join(t.TempDir(), "f"), "echo out; echo err >&2; exit 3\n"
-	s := inBash(sh(t, sshPrologue+runProgram, script, file, "/bin/sh", strconv.Itoa(len(script))))
+	s := inBash(sh(t, sshPrologue+runProgram, input("/bin/sh", script, len(script)), file))
 	if status := s.status(t, s.Run()); status.Code != 3 || s.out.String() != "out\n" || s.err.String() != "err\n" {
 		t.Errorf("run: got %+v, %q, %q", status, s.out.String(), s.err.String())
 	}
 	over(t, file)
-	s = inBash(sh(t, sshPrologue+runProgram, script, file, "/bin/sh", strconv.Itoa(len(script))))
+	s = inBash(sh(t, sshPrologue+runProgram, input("/bin/sh", script, len(script)), file))
 	if status := s.status(t, s.Run()); status.Signal != "ALRM" {
 		t.Errorf("run with a file that is there: got %+v", status)
 	}
-	s = inBash(sh(t, sshPrologue+runProgram, script, file+"2", "/bin/sh", strconv.Itoa(len(script)+1)))
+	s = inBash(sh(t, sshPrologue+runProgram, input("/bin/sh", script, len(script)+1), file+"2"))
 	if status := s.status(t, s.Run()); status.Signal != "ALRM" {
 		t.Errorf("run that was cut short: got %+v", status)
 	}
@@ -170,7 +175,7 @@ func TestRunProgramLeavesTheUmaskAlone(t *testing.T) {
 	if err := direct.Run(); err != nil {
 		t.Fatal(err)
 	}
-	s := sh(t, set+sshPrologue+runProgram, show, filepath.Join(t.TempDir(), "f"), "/bin/sh", strconv.Itoa(len(show)))
+	s := sh(t, set+sshPrologue+runProgram, input("/bin/sh", show, len(show)), filepath.Join(t.TempDir(), "f"))
 	if status := s.status(t, s.Run()); status.Code != 0 || s.out.String() != direct.out.String() {
 		t.Errorf("got %+v, umask %q, want %q", status, s.out.String(), direct.out.String())
 	}
@@ -193,7 +198,7 @@ func TestWhatFailsBeforeTheScriptIsNoExitStatus(t *testing.T) {
 		{"somebody's link is there", linked, len(script)},
 		{"file cannot be made", filepath.Join(t.TempDir(), "no", "f"), len(script)},
 	} {
-		s := sh(t, sshPrologue+runProgram, script, c.file, "/bin/sh", strconv.Itoa(c.size))
+		s := sh(t, sshPrologue+runProgram, input("/bin/sh", script, c.size), c.file)
 		if status := s.status(t, s.Run()); status.Signal != "ALRM" {
 			t.Errorf("%s: got %+v, want SIGALRM", c.name, status)
 		}
@@ -215,7 +220,7 @@ func TestAScriptThatWasEndedBeforeItBeganDoesNotRun(t *testing.T) {
 	}
 	marker := filepath.Join(t.TempDir(), "ran")
 	script := "echo > '" + marker + "'\n"
-	run := sh(t, sshPrologue+runProgram, script, file, "/bin/sh", strconv.Itoa(len(script)))
+	run := sh(t, sshPrologue+runProgram, input("/bin/sh", script, len(script)), file)
 	if status := run.status(t, run.Run()); status.Signal != "ALRM" {
 		t.Errorf("run: got %+v, want SIGALRM", status)
 	}
@@ -226,7 +231,7 @@ func TestAScriptThatWasEndedBeforeItBeganDoesNotRun(t *testing.T) {
 func running(t *testing.T, script string) (file string, processes []proc.ID, ended <-chan Status) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "f")
-	s := sh(t, sshPrologue+runProgram, script, file, "/bin/sh", strconv.Itoa(len(script)))
+	s := sh(t, sshPrologue+runProgram, input("/bin/sh", script, len(script)), file)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // The programs below run in the guest. Each is handed to /bin/sh by whatever login shell the user has, in single quotes: so they
 // are one line each and hold no single quote, no exclamation mark and no newline, which csh and fish would see something in.
 
-// runProgram receives a script on its stdin, whole, before it starts it, for a shell that reads its program from a pipe reads it
+// runProgram receives the path of a shell, the length of a script in bytes, and the script on its stdin, the first two as a line each. It takes the script whole before it starts it, for a shell that reads its program from a pipe reads it
 // byte by byte and shares it with the script's own commands. It leaves its process group's number where endProgram finds it.
 // The first file is the agreement between the two: whoever makes it first decides whether the script runs at all. What fails
 // before the script starts ends in `no`, which the transport defines, so that no exit status of a script can be mistaken for it. So does
@@ -24,10 +24,11 @@ import (
 // A script is waited for, so there are few processes beside it: dd takes the script and tells its length (its seventh word, on every system), and files are
 // emptied, not removed. They go with the VM.
 //
-//	$1 file  $2 shell  $3 length of the script in bytes
-const runProgram = `k=$1; h=$2; n=$3; ` +
+//	$1 file
+const runProgram = `k=$1; ` +
 	`if kill -s 0 -- -$$ 2> /dev/null; then g=$$; elif [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
 	`set -C; { echo ${t:-$g} > "$k"; } 2> /dev/null || no; ` +
+	`IFS= read -r h && read -r n || no; ` +
 	`set -- $(umask 077; LC_ALL=C exec dd bs=65536 2>&1 > "$k.sh"); set +C; ` +
 	`[ "$7" = $n ] || { rm -f "$k.sh"; echo 0 > "$k"; no; } 2> /dev/null; ` +
 	`"$h" -l "$k.sh" < /dev/null; s=$?; { true > "$k.sh"; echo 0 > "$k"; } 2> /dev/null; exit $s`
@@ -89,7 +90,9 @@ type Guest interface {
 	Survey(ctx context.Context, shell string, dirs ...string) (Info, error)
 	// RunScript runs a script of size bytes with a login shell. When ctx ends, the script's process group is ended before RunScript
 	// returns ErrEnded, so that the next script finds a quiet guest.
-	RunScript(ctx context.Context, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error)
+	RunScript(ctx context.Context, shell string, script io.ReaderAt, size int64, stdout, stderr io.Writer) (Status, error)
+	// StandBy tells that there may be another script, which can then begin at once. It does not wait.
+	StandBy()
 	// Lost is closed when the guest can't be reached any more; Cause then says why, and is nil before.
 	Lost() <-chan struct{}
 	Cause() error
@@ -107,21 +110,20 @@ func (s *SSH) Survey(ctx context.Context, shell string, dirs ...string) (Info, e
 	return surveyIn(ctx, s, shell, dirs...)
 }
 
-// RunScript implements Guest.
-func (s *SSH) RunScript(ctx context.Context, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
-	return scriptIn(ctx, s, shell, script, size, stdout, stderr)
-}
-
 // sshPrologue defines how a program ends that could not begin: by a signal of its own, which the server tells from an exit status.
 const sshPrologue = `t=; no() { kill -ALRM $$; exit 1; }; `
 
 // run hands a program to whatever login shell the user has.
 func (s *SSH) run(ctx context.Context, program string, args []string, streams Streams) (Status, error) {
-	status, err := s.Exec(ctx, commandLine(sshPrologue+program, args...), streams)
+	status, err := s.Exec(ctx, programLine(program, args...), streams)
 	if err == nil && status.Signal == "ALRM" {
 		err = ErrNotStarted
 	}
 	return status, err
+}
+
+func programLine(program string, args ...string) string {
+	return commandLine(sshPrologue+program, args...)
 }
 
 func surveyIn(ctx context.Context, in programs, shell string, dirs ...string) (Info, error) {
@@ -193,8 +195,13 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-func scriptIn(ctx context.Context, in programs, shell string, script io.Reader, size int64, stdout, stderr io.Writer) (Status, error) {
-	file := scriptFile()
+// scriptInput is what runProgram reads.
+func scriptInput(shell string, script io.ReaderAt, size int64) io.Reader {
+	return io.MultiReader(strings.NewReader(shell+"\n"+strconv.FormatInt(size, 10)+"\n"), io.NewSectionReader(script, 0, size))
+}
+
+// scriptIn has run run a script by runProgram with a file, and ends it when ctx does.
+func scriptIn(ctx context.Context, in programs, file string, run func(context.Context) (Status, error)) (Status, error) {
 	type end struct {
 		status Status
 		err    error
@@ -204,7 +211,7 @@ func scriptIn(ctx context.Context, in programs, shell string, script io.Reader, 
 	defer drop()
 	ended := make(chan end, 1)
 	go func() {
-		status, err := in.run(rctx, runProgram, []string{file, shell, strconv.FormatInt(size, 10)}, Streams{Stdin: script, Stdout: stdout, Stderr: stderr})
+		status, err := run(rctx)
 		ended <- end{status, err}
 	}()
 	var e end

@@ -39,6 +39,9 @@ type SSH struct {
 	lost    chan struct{}
 	once    sync.Once
 	cause   error
+
+	mu      sync.Mutex
+	standby *standby
 }
 
 // keepalive: a guest is given up when nothing came back for keepaliveLimit. A busy guest may well be mute for some seconds.

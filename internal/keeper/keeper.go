@@ -189,6 +189,7 @@ func (k *Keeper) boot() {
 	k.triggers <- ladderClimbed
 	go k.watchRun(run)
 	k.tell(Event{Ready: &info})
+	k.standBy()
 	k.state.History().Prune(k.p.History, time.Now()) // here, because nobody waits for it
 }
 

@@ -51,6 +51,7 @@ func (k *Keeper) handle(conn *net.UnixConn) {
 		}
 		reply.ExitCode = status.Code
 		reply.HoldFor = k.judge(req.Stage, status, err)
+		defer k.standBy()
 	case req.Op == opShell:
 		status, err := k.session(conn, in, req.Session)
 		if err != nil {
@@ -129,6 +130,15 @@ func (k *Keeper) exec(conn *net.UnixConn, in *receiver, shell string) (guest.Sta
 		return guest.Status{}, k.explain(ctx, link, err)
 	}
 	return status, nil
+}
+
+// standBy has the guest ready for another script, after the answer to the last one.
+func (k *Keeper) standBy() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.guest != nil && k.condemned.Err() == nil {
+		k.guest.guest.StandBy()
+	}
 }
 
 // shell is what the guest has for the shell that a stage wants. Prepare has asked for one already; run may be set up with another.
