@@ -21,17 +21,17 @@ import (
 // before the script starts ends in `no`, which the transport defines, so that no exit status of a script can be mistaken for it. So does
 // the transport define t, as 0 and the process, where that can't lead a group: then it is the process tree that is to be ended.
 //
-// A script is waited for, so there are few processes beside it: dd takes the script and tells its length (its seventh word, on every system), and files are
-// emptied, not removed. They go with the VM.
+// A script is waited for, so there are few processes beside it: dd takes the script and tells its length (its seventh word, on every system), and what
+// removes the files is waited for by nobody.
 //
 //	$1 file
 const runProgram = `k=$1; ` +
 	`if kill -s 0 -- -$$ 2> /dev/null; then g=$$; elif [ -r /proc/$$/stat ]; then read -r _ _ _ _ g _ < /proc/$$/stat; else g=$(ps -o pgid= -p $$); fi; ` +
-	`set -C; { echo ${t:-$g} > "$k"; } 2> /dev/null || no; ` +
 	`IFS= read -r h && read -r n || no; ` +
+	`set -C; { echo ${t:-$g} > "$k"; } 2> /dev/null || no; ` +
 	`set -- $(umask 077; LC_ALL=C exec dd bs=65536 2>&1 > "$k.sh"); set +C; ` +
-	`[ "$7" = $n ] || { rm -f "$k.sh"; echo 0 > "$k"; no; } 2> /dev/null; ` +
-	`"$h" -l "$k.sh" < /dev/null; s=$?; { true > "$k.sh"; echo 0 > "$k"; } 2> /dev/null; exit $s`
+	`[ "$7" = $n ] || { rm -f "$k" "$k.sh"; no; } 2> /dev/null; ` +
+	`"$h" -l "$k.sh" < /dev/null; s=$?; rm -f "$k" "$k.sh" < /dev/null > /dev/null 2>&1 & exit $s`
 
 // endProgram ends a script that runProgram runs: SIGTERM to its process group or process tree, and SIGKILL to what is left after a while.
 //
@@ -43,7 +43,7 @@ const endProgram = `k=$1; set -C; { echo 0 > "$k"; } 2> /dev/null && exit 0; set
 	`g=; r=; read -r g r 2> /dev/null < "$k"; g=$((g+0)); r=$((r+0)); ` +
 	`if [ $g -gt 1 ]; then g=-$g; elif [ $r -gt 1 ]; then g=$(tree $r); else exit 0; fi; ` +
 	`kill -s TERM -- $g 2> /dev/null; n=0; while alive && [ $n -lt $2 ]; do sleep 0.1; n=$((n+1)); done; ` +
-	`kill -s KILL -- $g 2> /dev/null; { true > "$k.sh"; echo 0 > "$k"; } 2> /dev/null; exit 0`
+	`kill -s KILL -- $g 2> /dev/null; rm -f "$k" "$k.sh"; exit 0`
 
 // surveyProgram finds out what the guest is, and makes the directories that jobs need.
 //

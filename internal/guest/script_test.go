@@ -20,10 +20,17 @@ import (
 // realServer is an SSH server that runs commands as OpenSSH does: by a shell, in a session of their own. files are those
 // that scripts used so far.
 func realServer(t *testing.T) (c *SSH, files func() []string) {
+	c, files, _ = watchedServer(t)
+	return c, files
+}
+
+// watchedServer is realServer, which also tells the process groups of commands that have begun.
+func watchedServer(t *testing.T) (c *SSH, files func() []string, begun <-chan int) {
 	t.Helper()
 	pattern := regexp.MustCompile(`/tmp/\.grtd-[0-9a-f]+`)
 	var mu sync.Mutex
 	var used []string
+	groups := make(chan int, 100)
 	home := t.TempDir()
 	t.Cleanup(func() {
 		for _, file := range used {
@@ -42,6 +49,7 @@ func realServer(t *testing.T) (c *SSH, files func() []string) {
 		if err != nil || cmd.Start() != nil {
 			return
 		}
+		groups <- cmd.Process.Pid
 		go func() {
 			_, _ = io.Copy(stdin, s)
 			stdin.Close()
@@ -62,7 +70,7 @@ func realServer(t *testing.T) (c *SSH, files func() []string) {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(used)
-	}
+	}, groups
 }
 
 func TestRunScript(t *testing.T) {

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // runIn runs a script and returns what it printed.
@@ -24,29 +22,12 @@ func runIn(t *testing.T, s *SSH, script string) (status Status, out string) {
 	return status, b.String()
 }
 
-// awaitStandby waits until the shell that waits has made itself known, and returns its process group.
-func awaitStandby(t *testing.T, s *SSH) (file, group string) {
-	t.Helper()
-	b := s.standby
-	if b == nil {
-		t.Fatal("no shell waits")
-	}
-	<-b.begun
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) { // another process's file: there is nothing to wait on
-		if raw, err := os.ReadFile(b.file); err == nil && bytes.HasSuffix(raw, []byte("\n")) {
-			return b.file, strings.TrimSpace(string(raw))
-		}
-	}
-	t.Fatal("the shell that waits does not begin")
-	return "", ""
-}
-
 func TestStandBy(t *testing.T) {
 	t.Parallel()
 	c, files := realServer(t)
 	c.StandBy()
 	c.StandBy()
-	file, _ := awaitStandby(t, c)
+	file := c.standby.file
 	if status, out := runIn(t, c, "echo out; cat; exit 7"); status.Code != 7 || out != "out\n" {
 		t.Errorf("got %+v, %q", status, out)
 	}
@@ -64,19 +45,19 @@ func TestStandBy(t *testing.T) {
 func TestStandByThatDies(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGALRM} {
-		c, files := realServer(t)
+		c, files, begun := watchedServer(t)
 		c.StandBy()
-		_, group := awaitStandby(t, c)
-		x := c.standby.x
-		if pid, err := strconv.Atoi(group); err != nil || pid <= 1 || syscall.Kill(-pid, signal) != nil {
-			t.Fatalf("group %q (%v)", group, err)
+		b := c.standby
+		if err := syscall.Kill(-<-begun, signal); err != nil {
+			t.Fatal(err)
 		}
-		<-x.ended
+		<-b.begun
+		<-b.x.ended
 		if status, out := runIn(t, c, "echo once; exit 5"); status.Code != 5 || out != "once\n" {
 			t.Errorf("%s: got %+v, %q", signal, status, out)
 		}
 		for _, file := range files() {
-			_ = os.Remove(file + ".sh")
+			over(t, file)
 		}
 	}
 }
