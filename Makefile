@@ -1,16 +1,18 @@
 # The two commands to know: `make demo` runs a whole job in a stand-in VM, `make test` checks everything.
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# A tag is v1.2.3, and the version 1.2.3.
+VERSION ?= $(patsubst v%,%,$(shell git describe --tags --always --dirty 2>/dev/null || echo devel))
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GO      := go
-# No git history is needed to build, and none is written into binaries but VERSION.
+# No git history is needed to build, and none is written into binaries but VERSION and COMMIT.
 GOFLAGS := -trimpath -buildvcs=false
 PREFIX  ?= /usr/local
 BIN     := bin
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test unit e2e chaos lint cross fuzz docs install dist clean
+.PHONY: build demo test unit e2e chaos lint cross fuzz docs man install dist clean
 
 build: ## the driver, and the stand-in for tart
 	$(GO) build $(GOFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
@@ -50,12 +52,21 @@ docs: ## the pages that are made from the code
 	$(BIN)/docs settings > docs/settings.md
 	$(BIN)/docs doctor --checks > docs/doctor.md
 
-install: build ## to PREFIX/bin
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(BIN)/gitlab-runner-tart-driver $(DESTDIR)$(PREFIX)/bin/
+man: ## the manual pages, and completions for shells, in bin/extras
+	./scripts/extras $(BIN)/extras $(VERSION)
+
+SHARE := $(DESTDIR)$(PREFIX)/share
+NAME  := gitlab-runner-tart-driver
+install: build man ## to PREFIX/bin, with manual pages and completions in PREFIX/share
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 755 $(BIN)/$(NAME) $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(BIN)/extras/man/*.1 $(SHARE)/man/man1/
+	install -m 644 $(BIN)/extras/completions/$(NAME).bash $(SHARE)/bash-completion/completions/$(NAME)
+	install -m 644 $(BIN)/extras/completions/$(NAME).zsh $(SHARE)/zsh/site-functions/_$(NAME)
+	install -m 644 $(BIN)/extras/completions/$(NAME).fish $(SHARE)/fish/vendor_completions.d/
 
 dist: ## archives and checksums of a release
-	./scripts/dist $(VERSION)
+	./scripts/dist $(VERSION) $(COMMIT)
 
 clean:
 	rm -rf $(BIN) dist

@@ -8,8 +8,8 @@ import (
 	"gitlab-runner-tart-driver/internal/cli"
 )
 
-// version is set by the linker.
-var version string
+// version and commit are set by the linker; see LDFLAGS in the Makefile.
+var version, commit string
 
 func main() {
 	executable, err := os.Executable()
@@ -19,6 +19,6 @@ func main() {
 	}
 	os.Exit(cli.Main(cli.Env{
 		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Executable: executable, Version: version,
+		Executable: executable, Version: version, Commit: commit,
 	}))
 }

@@ -28,8 +28,8 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	// Executable is the path of this program.
 	Executable string
-	// Version is this program's; empty for the one that the Go toolchain knows.
-	Version string
+	// Version is this program's, and Commit that of its source in git; empty for what the Go toolchain knows of them.
+	Version, Commit string
 }
 
 const long = `Runs each GitLab CI job in a fresh Tart virtual machine, as GitLab Runner's Custom executor.
@@ -71,7 +71,7 @@ func newRoot(env Env) *cobra.Command {
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetVersionTemplate("{{.Name}} {{.Version}}" + commit(env) + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	addCommands(root, env)
 	for _, cmd := range root.Commands() {
@@ -101,7 +101,7 @@ func addCommands(root *cobra.Command, env Env) {
 	}
 	root.AddCommand(newSetupCommand(env), newDoctorCommand(env), newMigrateCommand(env), newTryCommand(env), newImagesCommand(env), newSettingsCommand(env))
 	root.AddCommand(newPsCommand(env), newExplainCommand(env), newLogsCommand(env), newEventsCommand(env), newSweepCommand(env))
-	root.AddCommand(newSSHCommand(env), newCopyCommand(env), newVNCCommand(env), newHoldCommand(env), newReleaseCommand(env))
+	root.AddCommand(newSSHCommand(env), newCopyCommand(env), newVNCCommand(env), newHoldCommand(env), newReleaseCommand(env), newManCommand(env))
 }
 
 // version is the one given at build time, or else what the Go toolchain recorded.
@@ -114,6 +114,23 @@ func version(env Env) string {
 		return "(devel)"
 	}
 	return info.Main.Version
+}
+
+// commit names the source of a build behind its version, as far as that is known.
+func commit(env Env) string {
+	hash := env.Commit
+	if info, ok := debug.ReadBuildInfo(); ok && hash == "" {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				hash = s.Value
+			}
+		}
+	}
+	if hash == "" {
+		return ""
+	}
+	const enough = 12 // digits, for git to know it by
+	return " (commit " + hash[:min(enough, len(hash))] + ")"
 }
 
 // withSignals ends the context on the signals that ask a stage to end. GitLab Runner sends SIGTERM to the stage's whole process group.

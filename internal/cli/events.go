@@ -32,7 +32,7 @@ func newEventsCommand(env Env) *cobra.Command {
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens, until ^C")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write a JSON object for each event, on a line of its own")
 	cmd.Flags().IntVarP(&last, "lines", "n", -1, "begin with the last `N` events (default: all, with -f ten)")
-	cmd.Flags().Lookup("lines").DefValue = ""
+	cmd.Flags().Lookup("lines").DefValue = "0" // which help does not show
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Flags().Changed("lines") && last < 0 {
 			return &usageError{fmt.Errorf("--lines %d: a number of events is expected", last)}

@@ -178,7 +178,7 @@ func newImagesPruneCommand(env Env) *cobra.Command {
 	cmd.Long = "Removes cached images, least recently used first, until the rest takes no more than --budget. Images that a job uses or waits for stay, and\n" +
 		"local VMs are never removed."
 	cmd.Flags().IntVar(&budget, "budget", -1, "disk space in `GB` that images may take (default: that of --image-budget)")
-	cmd.Flags().Lookup("budget").DefValue = ""
+	cmd.Flags().Lookup("budget").DefValue = "0" // which help does not show
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
 	return cmd
 }

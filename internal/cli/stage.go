@@ -108,10 +108,10 @@ func variablesHelp(row settings.Setting) string {
 }
 
 // newStageCommand makes the command of a stage. Settings that can't be used end it before it begins.
-func newStageCommand(env Env, stage, use, short string, args cobra.PositionalArgs,
+func newStageCommand(env Env, stage, use, long, short string, args cobra.PositionalArgs,
 	run func(cmd *cobra.Command, args []string, s *lifecycle.Stage) error,
 ) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: args}
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args}
 	given := addFlags(cmd.Flags(), stage)
 	file := cmd.Flags().String(configFlag, "", "`FILE` in TOML with settings, by the names of their flags")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -27,7 +27,8 @@ user's rights.
 |---|---|
 | 0 | no check failed; there may be warnings |
 | 1 | a check failed: jobs will fail |
-| 2 | the command line is not understood, or the checks could not be made |
+| 2 | the checks could not be made |
+| 64 | the command line is not understood |
 
 *pass* means that all is well; *warn* that jobs run, but not as they should or not for long, or that it can't be told for sure; *fail* that jobs fail;
 *skip* that there is nothing to check, or not here.
