@@ -76,10 +76,15 @@ func manExtra(verb string) manpage.Extra {
 	case "setup":
 		return manpage.Extra{
 			Environment: []manpage.Item{
-				{Name: "CI_SERVER_URL, CI_SERVER_TOKEN", Text: "What --url and --token stand for, where they are not given."},
+				{Name: "CI_SERVER_URL, CI_SERVER_TOKEN, CI_SERVER_TLS_CA_FILE", Text: "What --url, --token and --tls-ca-file stand for, where they are not given."},
+				{Name: "HTTPS_PROXY, HTTP_PROXY, NO_PROXY", Text: "The proxy through which GitLab is asked, and the hosts that need none."},
 				home, path, colour,
 			},
-			Files: []manpage.Item{{Name: "~/Library/LaunchAgents/gitlab-runner.plist", Text: "Starts GitLab Runner, when its user logs in."}},
+			Files: []manpage.Item{
+				{Name: "~/.gitlab-runner/.runner_system_id", Text: "By what GitLab tells this host from others that have the same runner. GitLab Runner shares it."},
+				{Name: "~/.gitlab-runner/certs/HOST.crt", Text: "The authority that vouches for the GitLab at HOST, where config.toml names none."},
+				{Name: "~/Library/LaunchAgents/gitlab-runner.plist", Text: "Starts GitLab Runner, when its user logs in."},
+			},
 		}
 	case "doctor":
 		return manpage.Extra{Environment: []manpage.Item{home, path, tartHome, colour}, Files: []manpage.Item{

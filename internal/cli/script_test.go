@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"gitlab-runner-tart-driver/internal/gitlab/gitlabtest"
 )
 
 // TestMain lets the test binary be the driver, too, so that scenarios run it as a program.
@@ -23,7 +25,16 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScenarios runs what a person would type; see testdata/script.
+// TestScenarios runs what a person would type; see testdata/script. $GITLAB is the address of a GitLab that knows the runner with the token
+// glrt-abcdefghijklmnop.
 func TestScenarios(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true})
+	server := gitlabtest.New("glrt-abcdefghijklmnop")
+	t.Cleanup(server.Close) // once all scenarios are done
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GITLAB", server.URL)
+			return nil
+		},
+	})
 }

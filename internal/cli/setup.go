@@ -19,8 +19,8 @@ import (
 )
 
 const setupLong = `Makes a runner of this host, from nothing: writes a runner with this driver to GitLab Runner's config.toml, and a LaunchAgent that starts GitLab
-Runner with Homebrew in its PATH. It shows every change, asks before it writes, and keeps what was there beside the new file. What is
-there and fits stays as it is, comments too; a second run changes nothing. It ends with what doctor finds.
+Runner with Homebrew in its PATH. It asks GitLab whether it knows the runner, shows every change, asks before it writes, and keeps what was there
+beside the new file. What is there and fits stays as it is, comments too; a second run changes nothing. It ends with what doctor finds.
 
 In GitLab, create a runner (Settings > CI/CD > Runners) and take its token, which begins with glrt-. It is best given in the environment or on
 standard input: other users of the host see arguments.
@@ -28,20 +28,24 @@ standard input: other users of the host see arguments.
   gitlab-runner-tart-driver setup --url https://gitlab.com --token - --yes < token
 Without one, a runner that the file has already is brought into shape.
 
+GitLab is asked as GitLab Runner asks it: through the proxy of HTTPS_PROXY, and with the authority of --tls-ca-file, of config.toml, or of the file
+in certs beside it that has GitLab's name. --no-verify leaves that out.
+
 Settings of prepare --help can be given, too, and are written to the arguments of the stages.
 
 Exit codes
   0    the host is set up
-  1    a value is to blame, GitLab refused the token, or doctor found that jobs will fail
-  2    a file or the host is to blame
+  1    a value is to blame, GitLab refuses the token, or doctor finds that jobs will fail
+  2    a file, the host or the network is to blame
   64   the command line is not understood`
 
 // setupFlags are the flags of setup.
 type setupFlags struct {
 	config, root, driver string
 	url, token, name     string
-	settingsFile         string
+	caFile, settingsFile string
 	dryRun, yes          bool
+	noVerify             bool
 	given                map[string]string
 	host                 doctor.Host
 	path                 string // of config.toml, on the host
@@ -66,9 +70,11 @@ func newSetupCommand(env Env) *cobra.Command {
 	flags.StringVar(&f.url, "url", "", "`URL` of GitLab (default CI_SERVER_URL of the environment)")
 	flags.StringVar(&f.token, "token", "", "the runner's `TOKEN`, or - to read it from standard input (default CI_SERVER_TOKEN of the environment)")
 	flags.StringVar(&f.name, "name", "", "`NAME` of the runner (default that of the host)")
+	flags.StringVar(&f.caFile, "tls-ca-file", "", "`PATH` of the authority that vouches for GitLab, in PEM, where the host does not trust it (default CI_SERVER_TLS_CA_FILE of the environment)")
 	image := flags.String("image", "", "`IMAGE` of jobs that name none; the same as --default-image")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be written")
 	flags.BoolVar(&f.yes, "yes", false, "write without asking")
+	flags.BoolVar(&f.noVerify, "no-verify", false, "write without asking GitLab whether it knows the runner")
 	flags.StringVar(&f.driver, "driver", "", "`PATH` of this driver in config.toml (default the one that runs)")
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
 	f.given = addFlags(own, settings.StagePrepare)
@@ -102,6 +108,9 @@ func runSetup(ctx context.Context, env Env, f *setupFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := f.verify(ctx, runner); err != nil {
+		return err
+	}
 	agent, err := f.planAgent(ctx)
 	if err != nil {
 		return err
@@ -112,14 +121,10 @@ func runSetup(ctx context.Context, env Env, f *setupFlags) error {
 	for _, note := range agent.Load(ctx, f.host) {
 		f.say("note", "%s", note)
 	}
-	refused := f.verify(ctx, runner)
 	fmt.Fprintln(env.Stdout)
 	err = runDoctor(ctx, env, doctorFlags{config: f.path, root: f.root})
 	image := cmp.Or(f.given["default-image"], "ghcr.io/cirruslabs/macos-sequoia-base:latest")
 	fmt.Fprintf(env.Stdout, "\nTo try a job without GitLab:\n  gitlab-runner-tart-driver try --image %s -- sw_vers\n", image)
-	if refused != nil {
-		return refused
-	}
 	return err
 }
 
@@ -152,6 +157,11 @@ func (f *setupFlags) check(env Env) error {
 			return job.Mistake(errors.New("no token on standard input"), "--token - reads one line")
 		}
 		f.token = token
+	}
+	if f.caFile = cmp.Or(f.caFile, environ.Get("CI_SERVER_TLS_CA_FILE")); f.caFile != "" {
+		if f.caFile, err = filepath.Abs(f.caFile); err != nil {
+			return err
+		}
 	}
 	return f.checkOwn()
 }
@@ -194,7 +204,7 @@ func (f *setupFlags) planRunner(ctx context.Context, env Env) (runnerconf.Runner
 	}
 	for {
 		change, index, err := setup.PlanRunner(file, setup.RunnerOptions{
-			URL: f.url, Token: f.token, Name: f.name, DefaultName: hostname, Given: f.given, SettingsFile: f.settingsFile, Driver: f.driver,
+			URL: f.url, Token: f.token, TLSCAFile: f.caFile, Name: f.name, DefaultName: hostname, Given: f.given, SettingsFile: f.settingsFile, Driver: f.driver,
 			Host: f.host, Parse: parseStageArgs,
 		})
 		missing := (*setup.MissingError)(nil)
@@ -299,18 +309,5 @@ func (f *setupFlags) write(ctx context.Context, env Env) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// verify lets GitLab Runner ask GitLab whether it knows the runner.
-func (f *setupFlags) verify(ctx context.Context, runner runnerconf.Runner) error {
-	program := f.toolPath("gitlab-runner")
-	if program == "" {
-		return nil
-	}
-	if err := setup.Verify(ctx, f.host, program, f.path, runner); err != nil {
-		return job.Mistake(err, "is the token that of a runner at %s, and is that reachable from here?", runner.URL)
-	}
-	f.say("note", "GitLab at %s knows the runner", runner.URL)
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gitlab-runner-tart-driver/internal/lazy"
 )
 
 // What programs and files of macOS say. Everything here is a pure function of a text.
@@ -15,12 +17,12 @@ import (
 // version is a version number, such as 15.6.1.
 type version []int
 
-var versionForm = regexp.MustCompile(`\d+(\.\d+)*`)
+var versionForm = lazy.Regexp(`\d+(\.\d+)*`)
 
 // parseVersion finds the first version number in a text.
 func parseVersion(text string) (version, bool) {
 	var v version
-	for _, part := range strings.Split(versionForm.FindString(text), ".") {
+	for _, part := range strings.Split(versionForm().FindString(text), ".") {
 		n, err := strconv.Atoi(part)
 		if err != nil {
 			return nil, false

@@ -29,6 +29,10 @@ type Runner struct {
 	Token    string `toml:"token"`
 	Executor string `toml:"executor"`
 	Shell    string `toml:"shell"`
+	// TLSCAFile, TLSCertFile and TLSKeyFile are paths of files in PEM: whom to trust beside the system's authorities, and the client's own.
+	TLSCAFile   string `toml:"tls-ca-file"`
+	TLSCertFile string `toml:"tls-cert-file"`
+	TLSKeyFile  string `toml:"tls-key-file"`
 	// BuildsDir and CacheDir are paths in the guest.
 	BuildsDir string `toml:"builds_dir"`
 	CacheDir  string `toml:"cache_dir"`

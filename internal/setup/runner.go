@@ -19,6 +19,8 @@ import (
 type RunnerOptions struct {
 	// URL and Token are GitLab's; a runner that is there keeps its own where they are empty.
 	URL, Token string
+	// TLSCAFile is the path of GitLab's authority, in PEM; empty for one that the host trusts.
+	TLSCAFile string
 	// Name of the runner; DefaultName is for a new one that is given none.
 	Name, DefaultName string
 	// Given are settings to write, by name, and SettingsFile the value of --config.
@@ -154,7 +156,7 @@ func (opt RunnerOptions) fill(doc *runnerconf.Document, runner int) error {
 	config := doc.Config()
 	r := config.Runners[runner]
 	s := &setter{doc: doc}
-	for _, own := range []struct{ key, value string }{{"name", opt.Name}, {"url", opt.URL}, {"token", opt.Token}} {
+	for _, own := range []struct{ key, value string }{{"name", opt.Name}, {"url", opt.URL}, {"token", opt.Token}, {"tls-ca-file", opt.TLSCAFile}} {
 		if own.value != "" {
 			s.set(runner, own.key, own.value, "")
 		}

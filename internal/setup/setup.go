@@ -1,22 +1,16 @@
 // Package setup works out what a host needs to run jobs with this driver: a runner in GitLab Runner's config.toml (runner.go), made from nothing or
-// from one of another driver (migrate.go), and a LaunchAgent (agent.go).
+// from one of another driver (migrate.go), and a LaunchAgent (agent.go). It asks GitLab whether it knows the runner (verify.go).
 //
-// It only plans: the result is the new content of files, which are written by whoever asked, once a person has seen the difference. What was
+// Of files it only plans the new content; they are written by whoever asked, once a person has seen the difference. What was
 // planned before is found done the second time.
 package setup
 
 import (
 	"bytes"
-	"cmp"
-	"context"
-	"fmt"
 	"io/fs"
-	"strings"
-	"time"
 
 	"gitlab-runner-tart-driver/internal/doctor"
 	"gitlab-runner-tart-driver/internal/runnerconf"
-	"gitlab-runner-tart-driver/internal/tart"
 )
 
 // Change is a file with the content that it is to have.
@@ -65,25 +59,4 @@ func Tools(host doctor.Host) []Tool {
 		tools[i].Path, _ = host.Find(tools[i].Name)
 	}
 	return tools
-}
-
-// verifyLimit is how long GitLab may take to answer.
-const verifyLimit = time.Minute
-
-// Verify lets GitLab Runner ask GitLab whether it knows a runner of config.toml.
-// https://docs.gitlab.com/runner/commands/#gitlab-runner-verify
-func Verify(ctx context.Context, host doctor.Host, program, config string, runner runnerconf.Runner) error {
-	args := []string{"verify", "--config", host.Real(config)}
-	if runner.Name != "" {
-		args = append(args, "--name", runner.Name)
-	}
-	out, err := host.Run(ctx, verifyLimit, program, args...)
-	if err != nil {
-		said := cmp.Or(tart.LastWords([]byte(out.Stderr)), err.Error())
-		if runner.Token != "" { // of whatever form it is
-			said = strings.ReplaceAll(said, runner.Token, "[MASKED]")
-		}
-		return fmt.Errorf("gitlab-runner verify: %s", runnerconf.Mask(said))
-	}
-	return nil
 }
