@@ -4,6 +4,8 @@ package guest
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -30,17 +32,38 @@ func TestAccountFiles(t *testing.T) {
 	}
 }
 
-func TestSSHDConfig(t *testing.T) {
-	s := &Spec{OS: "darwin", Address: "127.64.1.2", Port: 22}
-	text := s.sshdConfig()
-	for _, line := range []string{"ListenAddress 127.64.1.2\n", "PasswordAuthentication yes\n", "UsePAM no\n", "SetEnv PATH=/usr/bin:/bin:/usr/sbin:/sbin\n"} {
-		if !strings.Contains(text, line) {
-			t.Errorf("no %q in %q", line, text)
+func TestSSHDCommand(t *testing.T) {
+	s := &Spec{OS: "darwin", Address: "127.64.1.2", Port: 22, SSHD: "/usr/sbin/sshd"}
+	words := strings.Join(s.sshdCommand("-i"), " ")
+	for _, part := range []string{"/usr/sbin/sshd -i -e -f /etc/ssh/sshd_config ", " ListenAddress=127.64.1.2 ", " SetEnv=PATH=/usr/bin:/bin:/usr/sbin:/sbin"} {
+		if !strings.Contains(words, part) {
+			t.Errorf("no %q in %q", part, words)
 		}
 	}
 	s.SSHFault = SSHRefuses
-	if text := s.sshdConfig(); !strings.Contains(text, "PasswordAuthentication no\n") || !strings.Contains(text, "AuthorizedKeysFile none\n") {
-		t.Errorf("a server that refuses: %q", text)
+	if words := strings.Join(s.sshdCommand("-i"), " "); !strings.Contains(words, "PasswordAuthentication=no") || !strings.Contains(words, "AuthorizedKeysFile=none") {
+		t.Errorf("a server that refuses: %q", words)
+	}
+}
+
+func TestSSHDOption(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"plain":    "# Key a\n  kEy=b\nKey c\nOther d\n",
+		"matched":  "Key global\nMatch User somebody\nKey theirs\nMatch all\nKey everybody\nKey again\n",
+		"others":   "Match User somebody\nKey theirs\nInclude " + dir + "/plain\n",
+		"included": "Include " + dir + "/oth* " + dir + "/mat* " + dir + "/none\nKey mine\n",
+		"within":   "Match all\nInclude " + dir + "/plain\n",
+		"around":   "Include " + dir + "/around\nKey end\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"plain": "b", "matched": "everybody", "others": "", "included": "everybody", "within": "b", "around": "end", "none": ""} {
+		if got := sshdOption(filepath.Join(dir, name), "key"); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
 	}
 }
 

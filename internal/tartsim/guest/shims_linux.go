@@ -3,8 +3,10 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +19,9 @@ const realMountPath = "/run/tartsim/mount.real"
 
 // Files of the SSH server in the guest.
 const (
-	sshdConfigPath = "/run/tartsim/sshd_config"
+	sshDir         = "/etc/ssh"
+	sshdConfigPath = sshDir + "/sshd_config"
+	sshdDropIns    = sshDir + "/sshd_config.d"
 	hostKeyPath    = "/run/tartsim/ssh_host_key"
 )
 
@@ -67,6 +71,7 @@ func (t *tree) writeShims() error {
 	if s.mac() {
 		files[systemVersionPath] = systemVersion(s.ProductVersion)
 	}
+	maps.Copy(files, s.sshdFiles())
 	for name, dir := range s.shimCommands() {
 		script := s.shimScript(name)
 		files[filepath.Join(dir, name)] = script
@@ -80,7 +85,7 @@ func (t *tree) writeShims() error {
 			return err
 		}
 	}
-	if err := t.hideHostKeys(); err != nil {
+	if err := t.hideHostSSH(); err != nil {
 		return err
 	}
 	return t.installSudo()
@@ -106,20 +111,31 @@ func (t *tree) writeShim(name, content string) error {
 	return os.WriteFile(path, []byte(content), mode)
 }
 
-// hideHostKeys takes the host's private SSH keys out of the guest's sight: its root could read them.
-func (t *tree) hideHostKeys() error {
-	keys, err := filepath.Glob("/etc/ssh/ssh_host_*_key")
-	if err != nil || t.spec.Rootfs != "" || t.spec.Level != LevelRoot {
+// hideHostSSH takes what is the host's SSH server's out of the guest's sight: private keys, which the guest's root could read, and the
+// configuration beside the guest's own.
+func (t *tree) hideHostSSH() error {
+	if t.spec.Rootfs != "" {
+		return nil
+	}
+	hidden, err := filepath.Glob(sshdDropIns + "/*")
+	if err != nil {
 		return err
 	}
-	for _, key := range keys {
-		path := filepath.Join(t.shims, key)
+	if t.spec.Level == LevelRoot {
+		keys, err := filepath.Glob("/etc/ssh/ssh_host_*_key")
+		if err != nil {
+			return err
+		}
+		hidden = append(hidden, keys...)
+	}
+	for _, name := range hidden {
+		path := filepath.Join(t.shims, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		// A character device 0/0 is overlayfs's mark of a file that is not there.
-		if err := unix.Mknod(path, unix.S_IFCHR, 0); err != nil {
-			return fmt.Errorf("hide %s: %w", key, err)
+		// A character device 0/0 is overlayfs's mark of a file that is not there. What is there is the guest's own.
+		if err := unix.Mknod(path, unix.S_IFCHR, 0); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("hide %s: %w", name, err)
 		}
 	}
 	return nil

@@ -4,10 +4,12 @@ package guest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -28,7 +30,8 @@ func (g *guestInit) serveBuiltinSSH() error {
 	}
 	refuse := g.spec.SSHFault == SSHRefuses
 	return sshserver.Serve(listener, sshserver.Config{
-		HostKey: key,
+		HostKey:        key,
+		TakesPasswords: func() bool { return g.option("passwordauthentication", "yes") == "yes" },
 		CheckPassword: func(user, password string) bool {
 			return !refuse && user == g.spec.User && password == g.spec.Password
 		},
@@ -39,14 +42,27 @@ func (g *guestInit) serveBuiltinSSH() error {
 	})
 }
 
-// authorized looks a key up in the user's authorized_keys.
+// option reads the guest's configuration, which is not there without isolation: those files are the machine's.
+func (g *guestInit) option(keyword, standard string) string {
+	if g.spec.Level == LevelNone {
+		return standard
+	}
+	return cmp.Or(sshdOption(sshdConfigPath, keyword), standard)
+}
+
+// authorized looks a key up in the user's files of keys.
 func (g *guestInit) authorized(key ssh.PublicKey) bool {
-	data, err := os.ReadFile(filepath.Join(g.spec.HomeDir, ".ssh", "authorized_keys"))
-	for err == nil && len(data) > 0 {
-		var known ssh.PublicKey
-		known, _, _, data, err = ssh.ParseAuthorizedKey(data)
-		if err == nil && bytes.Equal(known.Marshal(), key.Marshal()) {
-			return true
+	for _, name := range strings.Fields(g.option("authorizedkeysfile", ".ssh/authorized_keys")) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(g.spec.HomeDir, name)
+		}
+		data, err := os.ReadFile(name)
+		for err == nil && len(data) > 0 {
+			var known ssh.PublicKey
+			known, _, _, data, err = ssh.ParseAuthorizedKey(data)
+			if err == nil && bytes.Equal(known.Marshal(), key.Marshal()) {
+				return true
+			}
 		}
 	}
 	return false

@@ -7,62 +7,94 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 )
 
-// sshdConfig is the configuration of a guest's OpenSSH server: macOS's defaults where they differ from those of OpenSSH.
-func (s *Spec) sshdConfig() string {
-	yes := func(b bool) string {
-		if b {
-			return "yes"
+// sshdFiles are the files of the SSH server's configuration, by their path from the guest's root: as macOS has them, or else Debian.
+func (s *Spec) sshdFiles() map[string]string {
+	own := "UsePAM " + yesNo(s.PAM) + "\nKbdInteractiveAuthentication " + yesNo(s.PAM) + "\nPrintMotd no\nAcceptEnv LANG LC_*\nSubsystem sftp internal-sftp\n"
+	if s.mac() {
+		return map[string]string{
+			sshdConfigPath[1:]:                  "Include " + sshdDropIns + "/*\nAuthorizedKeysFile .ssh/authorized_keys\n",
+			sshdDropIns[1:] + "/100-macos.conf": own,
 		}
-		return "no"
 	}
-	refuse := s.SSHFault == SSHRefuses
-	lines := []string{
-		"Port " + strconv.Itoa(s.Port),
-		"ListenAddress " + s.Address,
-		"HostKey " + hostKeyPath,
-		"PidFile none",
-		"UsePAM " + yes(s.PAM),
-		"PasswordAuthentication " + yes(!refuse),
-		"KbdInteractiveAuthentication " + yes(s.PAM && !refuse),
-		"PubkeyAuthentication yes",
-		"PermitRootLogin no",
-		"PrintMotd no",
-		"PrintLastLog no",
-		"UseDNS no",
-		"AcceptEnv LANG LC_*",
-		"Subsystem sftp internal-sftp",
-		"SetEnv PATH=" + s.path(),
-	}
-	if refuse {
-		lines = append(lines, "AuthorizedKeysFile none")
-	}
-	return strings.Join(lines, "\n") + "\n"
+	return map[string]string{sshdConfigPath[1:]: "Include " + sshdDropIns + "/*.conf\n" + own}
 }
 
-// startOpenSSH starts the base's own SSH server.
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// sshdCommand is the command line of the base's own SSH server. What is the stand-in's and not the guest's to decide is in options, which come
+// before all files.
+func (s *Spec) sshdCommand(mode string) []string {
+	options := []string{
+		"Port=" + strconv.Itoa(s.Port), "ListenAddress=" + s.Address, "HostKey=" + hostKeyPath, "UseDNS=no", "PrintLastLog=no", "SetEnv=PATH=" + s.path(),
+	}
+	if s.SSHFault == SSHRefuses {
+		options = append(options, "PasswordAuthentication=no", "KbdInteractiveAuthentication=no", "AuthorizedKeysFile=none")
+	}
+	argv := []string{s.SSHD, mode, "-e", "-f", sshdConfigPath}
+	for _, o := range options {
+		argv = append(argv, "-o", o)
+	}
+	return argv
+}
+
+// startOpenSSH starts the base's own SSH server: one that listens, or as macOS's launchd does it, one for each connection, which reads its
+// configuration afresh each time.
 func (g *guestInit) startOpenSSH() error {
 	if err := os.WriteFile(hostKeyPath, g.spec.HostKey, 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(sshdConfigPath, []byte(g.spec.sshdConfig()), 0o644); err != nil {
-		return err
+	if g.spec.mac() {
+		return g.serveByLaunchd()
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = null.Close() }()
-	_, _, err = g.reaper.start(process{
-		argv:   []string{g.spec.SSHD, "-D", "-e", "-f", sshdConfigPath},
+	return g.startSSHD("-D", null)
+}
+
+// startSSHD starts an SSH server with stdin and stdout.
+func (g *guestInit) startSSHD(mode string, stdio *os.File) error {
+	_, _, err := g.reaper.start(process{
+		argv:   g.spec.sshdCommand(mode),
 		env:    []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		dir:    "/",
-		files:  [3]*os.File{null, null, os.Stderr},
+		files:  [3]*os.File{stdio, stdio, os.Stderr},
 		asRoot: true,
 	})
 	return err
+}
+
+// serveByLaunchd listens, and hands each connection to a server of its own.
+func (g *guestInit) serveByLaunchd() error {
+	listener, err := g.listenSSH()
+	if err != nil {
+		return err
+	}
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		file, err := conn.(*net.TCPConn).File()
+		_ = conn.Close() // file is a copy
+		if err != nil {
+			return err
+		}
+		err = g.startSSHD("-i", file)
+		_ = file.Close()
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // listenSSH opens the guest's SSH port for a server inside the first process. A reboot closes it.

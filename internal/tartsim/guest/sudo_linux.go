@@ -54,6 +54,9 @@ func RunSudo(args, environ []string, pathFirst string, errOut io.Writer) int {
 		}
 	}
 	env := sudoEnv(environ, keepEnv)
+	if pathFirst != "" && slices.ContainsFunc(args, func(arg string) bool { return strings.Contains(arg, sshDir) }) {
+		return sudoFail(errOut, "%s is this machine's, for the guest has no isolation", sshDir)
+	}
 	if pathFirst != "" {
 		env[0] = "PATH=" + pathFirst + ":" + sudoPath
 	}

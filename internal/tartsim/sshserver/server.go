@@ -48,10 +48,12 @@ type Process struct {
 
 // Config is what a server needs.
 type Config struct {
-	HostKey       ssh.Signer
-	CheckPassword func(user, password string) bool
-	CheckKey      func(user string, key ssh.PublicKey) bool
-	Start         func(Request) (*Process, error)
+	HostKey ssh.Signer
+	// TakesPasswords is asked for each connection.
+	TakesPasswords func() bool
+	CheckPassword  func(user, password string) bool
+	CheckKey       func(user string, key ssh.PublicKey) bool
+	Start          func(Request) (*Process, error)
 }
 
 // maxSessions is OpenSSH's default for the sessions of one connection.
@@ -86,23 +88,6 @@ func (c *connections) closeAll() {
 
 // Serve accepts connections until the listener fails or is closed. Then it closes those that are still open.
 func Serve(listener net.Listener, config Config) error {
-	server := &ssh.ServerConfig{
-		ServerVersion: "SSH-2.0-tartsim",
-		MaxAuthTries:  6,
-		PasswordCallback: func(meta ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
-			if !config.CheckPassword(meta.User(), string(password)) {
-				return nil, fmt.Errorf("password of user %q refused", meta.User())
-			}
-			return nil, nil
-		},
-		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if !config.CheckKey(meta.User(), key) {
-				return nil, fmt.Errorf("key of user %q refused", meta.User())
-			}
-			return nil, nil
-		},
-	}
-	server.AddHostKey(config.HostKey)
 	all := &connections{open: map[net.Conn]bool{}}
 	defer all.closeAll()
 	for {
@@ -113,13 +98,37 @@ func Serve(listener net.Listener, config Config) error {
 		all.add(conn)
 		go func() {
 			defer all.remove(conn)
-			handle(conn, server, config)
+			handle(conn, config)
 		}()
 	}
 }
 
-func handle(conn net.Conn, server *ssh.ServerConfig, config Config) {
-	client, channels, requests, err := ssh.NewServerConn(conn, server)
+// logins is how a connection may log in.
+func (c Config) logins() *ssh.ServerConfig {
+	server := &ssh.ServerConfig{
+		ServerVersion: "SSH-2.0-tartsim",
+		MaxAuthTries:  6,
+		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			if !c.CheckKey(meta.User(), key) {
+				return nil, fmt.Errorf("key of user %q refused", meta.User())
+			}
+			return nil, nil
+		},
+	}
+	if c.TakesPasswords() {
+		server.PasswordCallback = func(meta ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
+			if !c.CheckPassword(meta.User(), string(password)) {
+				return nil, fmt.Errorf("password of user %q refused", meta.User())
+			}
+			return nil, nil
+		}
+	}
+	server.AddHostKey(c.HostKey)
+	return server
+}
+
+func handle(conn net.Conn, config Config) {
+	client, channels, requests, err := ssh.NewServerConn(conn, config.logins())
 	if err != nil {
 		return
 	}
