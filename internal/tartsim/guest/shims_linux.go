@@ -22,7 +22,7 @@ const (
 	sshDir         = "/etc/ssh"
 	sshdConfigPath = sshDir + "/sshd_config"
 	sshdDropIns    = sshDir + "/sshd_config.d"
-	hostKeyPath    = "/run/tartsim/ssh_host_key"
+	hostKeyPath    = sshDir + "/ssh_host_ed25519_key"
 )
 
 // shimCommands are the commands whose place a helper of the stand-in takes.
@@ -111,7 +111,7 @@ func (t *tree) writeShim(name, content string) error {
 	return os.WriteFile(path, []byte(content), mode)
 }
 
-// hideHostSSH takes what is the host's SSH server's out of the guest's sight: private keys, which the guest's root could read, and the
+// hideHostSSH takes what is the host's SSH server's out of the guest's sight: its keys, the private ones of which the guest's root could read, and the
 // configuration beside the guest's own.
 func (t *tree) hideHostSSH() error {
 	if t.spec.Rootfs != "" {
@@ -122,7 +122,7 @@ func (t *tree) hideHostSSH() error {
 		return err
 	}
 	if t.spec.Level == LevelRoot {
-		keys, err := filepath.Glob("/etc/ssh/ssh_host_*_key")
+		keys, err := filepath.Glob("/etc/ssh/ssh_host_*")
 		if err != nil {
 			return err
 		}
