@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -67,6 +68,65 @@ func TestLoginRefused(t *testing.T) {
 		}
 		if _, err := conn.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%s: the connection is left open (%v)", c.name, err)
+		}
+	}
+}
+
+// TestLoginByKey is also about servers that would take something else: that shows before anything is tried that they would count.
+func TestLoginByKey(t *testing.T) {
+	key := newSigner(t)
+	takes := func(known ssh.Signer, attempts *int) func(*ssh.ServerConfig) {
+		return func(c *ssh.ServerConfig) {
+			c.PasswordCallback = nil
+			c.PublicKeyCallback = func(_ ssh.ConnMetadata, got ssh.PublicKey) (*ssh.Permissions, error) {
+				if bytes.Equal(got.Marshal(), known.PublicKey().Marshal()) {
+					return nil, nil
+				}
+				return nil, errors.New("no")
+			}
+			c.AuthLogCallback = func(_ ssh.ConnMetadata, method string, _ error) {
+				if method != "none" {
+					*attempts++
+				}
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		known    ssh.Signer
+		change   func(*ssh.ServerConfig)
+		err      error
+		says     string
+		attempts int
+	}{
+		"the key is known":     {known: key, attempts: 1},
+		"another one is known": {known: newSigner(t), err: ErrAuth, says: `as user "admin" with this job's key`, attempts: 1},
+		"passwords, too": {known: key, err: ErrOpen, says: "password", change: func(c *ssh.ServerConfig) {
+			c.PasswordCallback = func(ssh.ConnMetadata, []byte) (*ssh.Permissions, error) { return nil, errors.New("no") }
+		}},
+		"questions, too": {known: key, err: ErrOpen, says: "keyboard-interactive", change: func(c *ssh.ServerConfig) {
+			c.KeyboardInteractiveCallback = func(ssh.ConnMetadata, ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+				return nil, errors.New("no")
+			}
+		}},
+		"nothing at all": {known: key, err: ErrOpen, says: "asks for nothing", change: func(c *ssh.ServerConfig) { c.NoClientAuth = true }},
+	} {
+		attempts := 0
+		s := newServer(t, noCommands, func(config *ssh.ServerConfig) {
+			takes(c.known, &attempts)(config)
+			if c.change != nil {
+				c.change(config)
+			}
+		})
+		got, err := Connect(t.Context(), s.dial(), Login{User: "admin", Key: key}, nil)
+		if got != nil {
+			got.Close()
+		}
+		if (got != nil) != (c.err == nil) || !errors.Is(err, c.err) || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: got %v, %v, want %v with %q", name, got, err, c.err, c.says)
+		}
+		s.stop()
+		if attempts != c.attempts {
+			t.Errorf("%s: %d attempts, want %d", name, attempts, c.attempts)
 		}
 	}
 }

@@ -142,6 +142,17 @@ func surveyIn(ctx context.Context, in programs, shell string, dirs ...string) (I
 	return info, nil
 }
 
+// Ask runs a short script by /bin/sh, and returns the little that it prints.
+func Ask(ctx context.Context, g Guest, script string) (string, Status, error) {
+	var out, errs capped
+	status, err := g.RunScript(ctx, "/bin/sh", strings.NewReader(script), int64(len(script)), &out, &errs)
+	said := out.String() + errs.String()
+	if out.full || errs.full {
+		err = fmt.Errorf("%w: %q", errFlood, lastLine(said))
+	}
+	return said, status, err
+}
+
 // capped keeps what a guest says, and takes no more than a short answer can be.
 type capped struct {
 	strings.Builder

@@ -76,16 +76,19 @@ func newServer(t *testing.T, run func(string, *session), change func(*ssh.Server
 			s.all.Go(func() { s.handle(conn) })
 		}
 	})
-	t.Cleanup(func() {
-		s.listener.Close()
-		s.mu.Lock()
-		for _, c := range s.conns {
-			c.Close()
-		}
-		s.mu.Unlock()
-		s.all.Wait()
-	})
+	t.Cleanup(s.stop)
 	return s
+}
+
+// stop ends all connections and waits for what they are for.
+func (s *server) stop() {
+	s.listener.Close()
+	s.mu.Lock()
+	for _, c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.all.Wait()
 }
 
 func checkLogin(user, password string) error {

@@ -17,15 +17,6 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Login is how to log in to a guest.
-type Login struct {
-	User     string
-	Password string
-}
-
-// ErrAuth means that the guest refused the login. Trying the same again is no use.
-var ErrAuth = errors.New("login refused")
-
 // ErrLost means that the connection to the guest broke, or that the guest stopped answering.
 var ErrLost = errors.New("connection to the VM lost")
 
@@ -88,29 +79,14 @@ func (r *replayed) Read(p []byte) (int, error) {
 }
 
 // Connect logs in over conn, which it owns from then on. pinned is the host key of the first contact, nil at first contact: then
-// any key is taken, for a fresh VM's can't be known.
+// any key is taken, for a fresh VM's can't be known. With a key, a server that would take anything else than keys is refused
+// with ErrOpen.
 func Connect(ctx context.Context, conn net.Conn, login Login, pinned ssh.PublicKey) (*SSH, error) {
 	stop := closeWithContext(ctx, conn)
 	defer stop()
 	s := &SSH{lost: make(chan struct{})}
-	answered := 0
+	auth := &authentication{login: login}
 	config := &ssh.ClientConfig{
-		User: login.User,
-		Auth: []ssh.AuthMethod{
-			ssh.PasswordCallback(func() (string, error) {
-				answered++
-				return login.Password, nil
-			}),
-			// A server set up for PAM alone asks its password question this way.
-			ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
-				answered++
-				answers := make([]string, len(questions))
-				for i := range answers {
-					answers[i] = login.Password
-				}
-				return answers, nil
-			}),
-		},
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			if pinned != nil && !bytes.Equal(pinned.Marshal(), key.Marshal()) {
 				return ErrHostKey
@@ -119,20 +95,17 @@ func Connect(ctx context.Context, conn net.Conn, login Login, pinned ssh.PublicK
 			return nil
 		},
 	}
+	auth.configure(config)
 	if pinned != nil {
 		config.HostKeyAlgorithms = preferring(pinned.Type())
 	}
 	c, channels, requests, err := ssh.NewClientConn(conn, conn.RemoteAddr().String(), config)
-	if err != nil {
+	if why := auth.result(err); why != nil {
 		conn.Close()
-		// x/crypto has no type for this; a network error in the middle of the login reads differently.
-		if strings.Contains(err.Error(), "unable to authenticate") {
-			if answered == 0 {
-				return nil, fmt.Errorf("%w: the server takes no password: %w", ErrAuth, err)
-			}
-			return nil, fmt.Errorf("%w as user %q", ErrAuth, login.User)
+		if errors.Is(why, ErrAuth) || errors.Is(why, ErrOpen) {
+			return nil, why
 		}
-		return nil, contextOr(ctx, err)
+		return nil, contextOr(ctx, why)
 	}
 	s.conn = c
 	go s.answer(requests)
