@@ -1,5 +1,5 @@
-// Package provision writes the shell script that sets a guest up for its job: shares at the paths where the job wants them, GitLab Runner,
-// time zone. It is one script, because every call into a guest is a round trip.
+// Package provision writes the shell scripts that set a guest up for its job: shares at the paths where the job wants them, GitLab Runner,
+// time zone, in one script, because every call into a guest is a round trip; and before that, if wanted, an SSH server that takes one key only.
 //
 // It only writes scripts and reads their answers; running them is for others.
 package provision
