@@ -300,12 +300,17 @@ func (h *mac) forgetCalls() {
 	}
 }
 
+// tartCommand is a call of tart.
+func (h *mac) tartCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command(h.tart, args...)
+	cmd.Env = h.environ()
+	return cmd
+}
+
 // tartDo calls tart.
 func (h *mac) tartDo(args ...string) string {
 	h.t.Helper()
-	cmd := exec.Command(h.tart, args...)
-	cmd.Env = h.environ()
-	out, err := cmd.CombinedOutput()
+	out, err := h.tartCommand(args...).CombinedOutput()
 	if err != nil {
 		h.t.Errorf("tart %v: %v\n%s", args, err, out)
 	}

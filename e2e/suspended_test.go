@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,34 +9,28 @@ import (
 	"gitlab-runner-tart-driver/internal/trial"
 )
 
+// suspend makes a local VM whose guest is suspended.
+func (h *mac) suspend(name string, flags ...string) {
+	h.t.Helper()
+	h.tartDo("clone", "base", name)
+	run := h.tartCommand(append([]string{"run", name, "--no-graphics", "--suspendable"}, flags...)...)
+	if err := run.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.eventually("the VM runs", func() bool { return h.tartCommand("ip", name).Run() == nil })
+	h.tartDo("suspend", name)
+	_ = run.Wait()
+	if saved, _ := filepath.Glob(filepath.Join(h.tartHome(), "vms", name, "state.vzvmsave")); len(saved) != 1 {
+		h.t.Fatalf("the VM is not suspended: %v", saved)
+	}
+}
+
 // TestSuspendedImage has a local VM whose guest was suspended: its clones go on where it stopped, if they may keep its hardware.
 func TestSuspendedImage(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
-	tart := func(args ...string) *exec.Cmd {
-		cmd := exec.Command(h.tart, args...)
-		cmd.Env = h.environ()
-		return cmd
-	}
-	suspend := func(name string, flags ...string) {
-		if out, err := tart("clone", "base", name).CombinedOutput(); err != nil {
-			t.Fatalf("clone: %v: %s", err, out)
-		}
-		run := tart(append([]string{"run", name, "--no-graphics", "--suspendable"}, flags...)...)
-		if err := run.Start(); err != nil {
-			t.Fatal(err)
-		}
-		h.eventually("the VM runs", func() bool { return tart("ip", name).Run() == nil })
-		if out, err := tart("suspend", name).CombinedOutput(); err != nil {
-			t.Errorf("suspend: %v: %s", err, out)
-		}
-		_ = run.Wait()
-		if saved, _ := filepath.Glob(filepath.Join(h.tartHome(), "vms", name, "state.vzvmsave")); len(saved) != 1 {
-			t.Fatalf("the VM is not suspended: %v", saved)
-		}
-	}
-	suspend("alike", "--no-audio", "--no-clipboard")
-	suspend("different")
+	h.suspend("alike", "--no-audio", "--no-clipboard")
+	h.suspend("different")
 	for _, c := range []struct {
 		image string
 		flags []string

@@ -48,10 +48,10 @@ func (k *Keeper) contact(ctx context.Context, began *time.Time) (*link, guest.In
 			k.step(began, "guest agent answers")
 		}
 	case transportSSH, "":
-		c = k.bySSH(ctx, func(r rung, l *link) { k.step(began, rungs[r].done(k, l)) })
+		c = k.bySSH(ctx, k.p.Login, func(r rung, l *link) { k.step(began, rungs[r].done(k, l)) })
 	default:
-		way := ""
-		if c, way = eitherWay(ctx, k.byAgent, func(ctx context.Context) contacted { return k.bySSH(ctx, func(rung, *link) {}) }); c.err == nil {
+		way, login := "", k.p.Login
+		if c, way = eitherWay(ctx, k.byAgent, func(ctx context.Context) contacted { return k.bySSH(ctx, login, func(rung, *link) {}) }); c.err == nil {
 			k.step(began, way)
 		}
 	}
@@ -118,8 +118,8 @@ func drop(late <-chan contacted) {
 }
 
 // bySSH climbs the ladder to an SSH login, and runs a first command.
-func (k *Keeper) bySSH(ctx context.Context, passed func(rung, *link)) contacted {
-	l, err := k.reach(ctx, &link{}, passed)
+func (k *Keeper) bySSH(ctx context.Context, login guest.Login, passed func(rung, *link)) contacted {
+	l, err := k.reach(ctx, &link{login: login}, passed)
 	if err != nil {
 		return contacted{err: err}
 	}

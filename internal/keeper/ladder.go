@@ -73,6 +73,15 @@ func (k *Keeper) climbOnce(ctx context.Context) (guest.Info, error) {
 		l.guest.Close()
 		return guest.Info{}, err
 	}
+	if k.p.SSHKey {
+		locked, err := k.lock(ctx, l)
+		if err != nil {
+			l.guest.Close()
+			return guest.Info{}, err
+		}
+		l = locked
+		k.step(&began, "nobody else can log in by SSH")
+	}
 	k.mu.Lock()
 	k.guest = l
 	k.mu.Unlock()

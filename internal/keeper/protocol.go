@@ -47,6 +47,8 @@ type Params struct {
 	// LoginOrigin says where user name and password came from, for the message about a refused login.
 	LoginOrigin string `json:"login_origin"`
 	Port        int    `json:"port"`
+	// SSHKey has a key of the keeper's take the place of all logins, see lock.go.
+	SSHKey bool `json:"ssh_key,omitempty"`
 	// Shell and Dirs are given to guest.Survey.
 	Shell string   `json:"shell"`
 	Dirs  []string `json:"dirs"`

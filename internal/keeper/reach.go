@@ -23,6 +23,8 @@ type link struct {
 	addr netip.Addr
 	// hostKey is the one of the first contact, which every later connection must prove; nil where there is none.
 	hostKey ssh.PublicKey
+	// login is how to log in there, once more if need be.
+	login guest.Login
 }
 
 // lostHint is what may be behind a way that broke while the VM lived.
@@ -86,14 +88,17 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	addresses := k.lookUpAddress(ctx)
+	var addresses <-chan answer
+	if !l.addr.IsValid() {
+		addresses = k.lookUpAddress(ctx)
+	}
 	var last error
 	refusals := 0
 	for {
 		left := k.p.Timeout - time.Since(began)
 		switch {
 		case left <= 0 && errors.Is(last, guest.ErrAuth):
-			return nil, k.refused(last)
+			return nil, k.refused(l, last)
 		case left <= 0:
 			return nil, k.stuck(next, l, last)
 		}
@@ -110,14 +115,17 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 		if !errors.Is(err, errAttemptTimeout) {
 			last = err
 		}
+		if addresses == nil { // what was known may be so no more
+			addresses = k.lookUpAddress(ctx)
+		}
 		gap := pace(time.Since(began))
 		switch {
-		case errors.Is(err, guest.ErrAuth):
+		case errors.Is(err, guest.ErrAuth), errors.Is(err, guest.ErrOpen):
 			if refusals++; refusals < loginAttempts {
 				gap = loginPause
 				break
 			}
-			return nil, k.refused(err)
+			return nil, k.refused(l, err)
 		case errors.Is(err, guest.ErrHostKey):
 			return nil, job.Infrastructure(err, "something else answers at %s: another VM may have the same address", l.addr)
 		}
@@ -169,11 +177,11 @@ func (k *Keeper) attempt(ctx context.Context, l *link, addresses <-chan answer, 
 		return nil, err
 	}
 	pass(rungBanner)
-	s, err := guest.Connect(ctx, conn, k.p.Login, l.hostKey)
+	s, err := guest.Connect(ctx, conn, l.login, l.hostKey)
 	if err != nil {
 		return nil, err
 	}
-	return &link{guest: s, addr: l.addr, hostKey: s.HostKey()}, nil
+	return &link{guest: s, addr: l.addr, hostKey: s.HostKey(), login: l.login}, nil
 }
 
 // updateAddress waits for the first address. Later it takes a new one if there is one, for the first may have been the lease of an
@@ -200,7 +208,11 @@ func (l *link) updateAddress(ctx context.Context, addresses <-chan answer) error
 }
 
 // refused explains a login that was refused for good.
-func (k *Keeper) refused(err error) error {
+func (k *Keeper) refused(l *link, err error) error {
+	if l.login.Key != nil {
+		return job.Mistake(fmt.Errorf("%w (VM %s)", err, k.p.VM),
+			"for --ssh-key the VM's SSH server must go by /etc/ssh/sshd_config and take ed25519 keys: look at both in the image, or do without")
+	}
 	return job.Mistake(fmt.Errorf("%w of VM %s (%s)", err, k.p.VM, k.p.LoginOrigin),
 		"set TART_SSH_USERNAME and TART_SSH_PASSWORD, or --default-ssh-user and --default-ssh-password, to what the image has")
 }

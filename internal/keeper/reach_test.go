@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -90,7 +92,7 @@ func climber(t *testing.T, s *server, timeout time.Duration) *Keeper {
 
 func (k *Keeper) climbTo(t *testing.T) (*link, error) {
 	t.Helper()
-	l, err := k.reach(t.Context(), &link{}, func(rung, *link) {})
+	l, err := k.reach(t.Context(), &link{login: k.p.Login}, func(rung, *link) {})
 	if err == nil {
 		l.guest.Close()
 	}
@@ -119,13 +121,37 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
+// TestAServerThatStaysOpen has one that takes passwords, where the keeper has a key: it says so, and no password is tried for it.
+func TestAServerThatStaysOpen(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, always, always)
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := climber(t, s, time.Minute)
+	k.p.Login.Key = key
+	f := (*job.Failure)(nil)
+	if _, err := k.climbTo(t); !errors.Is(err, guest.ErrOpen) || !errors.As(err, &f) || !f.Job || !strings.Contains(f.Hint, "--ssh-key") {
+		t.Errorf("got %+v", err)
+	}
+	if n := s.logins.Load(); n != 0 {
+		t.Errorf("%d passwords", n)
+	}
+}
+
 // TestForgottenConnection has an SSH server that never says a word on its first connection.
 func TestForgottenConnection(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, func(n int) bool { return n > 1 }, always)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*attemptLimit)
 	defer cancel()
-	l, err := climber(t, s, time.Hour).reach(ctx, &link{}, func(rung, *link) {})
+	k := climber(t, s, time.Hour)
+	l, err := k.reach(ctx, &link{login: k.p.Login}, func(rung, *link) {})
 	if err != nil {
 		t.Fatal(err)
 	}

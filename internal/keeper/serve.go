@@ -207,7 +207,7 @@ func (k *Keeper) link(ctx context.Context) (*link, error) {
 		case <-ctx.Done():
 		}
 	}()
-	l, err := k.reach(ctx, &link{addr: l.addr, hostKey: l.hostKey}, func(rung, *link) {})
+	l, err := k.reach(ctx, &link{addr: l.addr, hostKey: l.hostKey, login: l.login}, func(rung, *link) {})
 	if err != nil {
 		return nil, err
 	}

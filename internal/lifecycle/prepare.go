@@ -231,7 +231,7 @@ func (p *preparation) keeperParams(shares shares) keeper.Params {
 		},
 		Login:       guest.Login{User: s.SSHUsername, Password: s.SSHPassword},
 		LoginOrigin: fmt.Sprintf("user name from %s, password from %s", s.Origin("default-ssh-user"), s.Origin("default-ssh-password")),
-		Port:        s.SSHPort, Shell: s.Shell, Dirs: dirs, Transport: s.Transport, Resolver: resolverOf(s),
+		SSHKey:      s.SSHKey, Port: s.SSHPort, Shell: s.Shell, Dirs: dirs, Transport: s.Transport, Resolver: resolverOf(s),
 		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, JobDir: job.Environ(p.Environ).JobDir(), Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
 		HoldOnFailure: s.HoldOnFailure, History: p.historyLimits(),
 		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,

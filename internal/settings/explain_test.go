@@ -48,7 +48,7 @@ func TestExplain(t *testing.T) {
 
 // TestExplainKnowsEveryBound finds a bound wherever the table has one, for an operator who allows as little as possible.
 func TestExplainKnowsEveryBound(t *testing.T) {
-	all, errs := Explain(Sources{Defaults: map[string]string{"state-dir": "/var/state"}, Flags: map[string]string{"softnet": "true", "allowed-pull-policy": "never", "max-hold": "0"}})
+	all, errs := Explain(Sources{Defaults: map[string]string{"state-dir": "/var/state"}, Flags: map[string]string{"softnet": "true", "ssh-key": "true", "allowed-pull-policy": "never", "max-hold": "0"}})
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}

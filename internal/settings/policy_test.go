@@ -24,6 +24,7 @@ func TestPolicy(t *testing.T) {
 		"within the bound":     {map[string]string{"max-cpu": "8"}, map[string]string{"TART_EXECUTOR_CPU": "8"}, ""},
 		"beyond the bound":     {map[string]string{"max-cpu": "8"}, map[string]string{"TART_EXECUTOR_CPU": "9"}, `"9" is not allowed on this runner: at most 8 (flag --max-cpu)`},
 		"memory":               {map[string]string{"max-memory": "8192"}, map[string]string{"TART_EXECUTOR_MEMORY": "16384"}, "at most 8192"},
+		"the key off":          {map[string]string{"ssh-key": "true"}, map[string]string{"TART_EXECUTOR_SSH_KEY": "0"}, "the operator has turned it on (flag --ssh-key)"},
 		"Softnet off":          {map[string]string{"softnet": "true"}, map[string]string{"TART_EXECUTOR_SOFTNET": "0"}, "the operator has turned Softnet on (flag --softnet)"},
 		"Softnet on":           {nil, map[string]string{"TART_EXECUTOR_SOFTNET": "1"}, ""},
 		"plain HTTP":           {nil, map[string]string{"TART_EXECUTOR_INSECURE_PULL": "1"}, "unless it is named with --unlock"},

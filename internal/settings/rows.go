@@ -177,6 +177,16 @@ func guestSettings() []Setting {
 		{Name: "ssh-port", Variables: []string{"TART_EXECUTOR_SSH_PORT"}, Default: "22", Takes: "PORT", Stages: both,
 			Help: "port of the VM's SSH server",
 			set:  number(func(s *Settings) *int { return &s.SSHPort }, 1, 65535, "")},
+		{Name: "ssh-key", Variables: []string{"TART_EXECUTOR_SSH_KEY"}, Default: "false", Stages: []string{StagePrepare},
+			Help: "after the first login, have the VM's SSH server take a key of this job alone, and no password: other VMs and users of the host know the images' passwords. " +
+				"The image's user needs sudo without a password",
+			set: toggle(func(s *Settings) *bool { return &s.SSHKey }),
+			bound: func(_, operator *Settings) string {
+				if operator.SSHKey {
+					return "the operator has turned it on (" + boundOrigin(operator, "ssh-key") + ")"
+				}
+				return ""
+			}},
 		{Name: "shell", Variables: []string{"TART_EXECUTOR_SHELL"}, Default: "/bin/zsh", Takes: "PATH", Stages: both,
 			Help: "the shell that runs the job's scripts, as a login shell",
 			set:  matching(func(s *Settings) *string { return &s.Shell }, `^[A-Za-z0-9_./][A-Za-z0-9_./+-]*$`, "the path of a shell, such as /bin/bash")},

@@ -68,6 +68,7 @@ type Settings struct {
 	SSHUsername        string
 	SSHPassword        string
 	SSHPort            int
+	SSHKey             bool
 	Shell              string
 	Timezone           string
 	InstallRunner      bool
