@@ -137,8 +137,9 @@ func (g *guestInit) shutdown() {
 	g.report(Event{Kind: EventPowerOff})
 }
 
-// endAll ends all processes but the first.
+// endAll ends all processes but the first, which takes no connections any more.
 func (g *guestInit) endAll() {
+	g.closeSSH()
 	timer := time.NewTimer(shutdownGrace)
 	defer timer.Stop()
 	if g.spec.Level == LevelNone {
@@ -157,7 +158,6 @@ func (g *guestInit) endAll() {
 // reboot ends everything and starts the services again; the virtual machine goes on running.
 func (g *guestInit) reboot() {
 	g.endAll()
-	g.closeSSH()
 	g.report(Event{Kind: EventNote, Text: "reboot"})
 	g.startSSH()
 }
