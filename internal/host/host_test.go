@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gitlab-runner-tart-driver/internal/history"
 )
 
 func open(t *testing.T) *State {
@@ -194,6 +196,42 @@ func TestRemovePartialLeavesLivingOnes(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].Name() != fmt.Sprintf("%s%d-1", partial, os.Getpid()) {
 		t.Errorf("left: %v (%v), want the living process's only", left, err)
 	}
+}
+
+// TestRemovePartialKeepsLogs has a crash between the two steps of a removal, and one that still goes on.
+func TestRemovePartialKeepsLogs(t *testing.T) {
+	s := open(t)
+	begin := func() *Entry {
+		t.Helper()
+		e, err := s.Create(Record{VM: s.NewName("42"), JobID: "42", Project: "g/p"})
+		if err == nil {
+			err = os.WriteFile(s.KeeperLog(e.Record.VM), []byte("first\nlast words\n"), 0o600)
+		}
+		if err == nil {
+			err = os.Rename(s.EntryDir(e.Record.VM), filepath.Join(s.vmsDir(), removed+e.Record.VM))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	crashed, living := begin(), begin()
+	crashed.Release()
+	s.RemovePartial()
+	s.RemovePartial()
+	left, err := os.ReadDir(s.vmsDir())
+	if err != nil || len(left) != 1 || left[0].Name() != removed+living.Record.VM {
+		t.Errorf("left: %v (%v), want what is being removed", left, err)
+	}
+	kept, err := s.History().Finished()
+	if err != nil || len(kept) != 1 || kept[0].VM != crashed.Record.VM || kept[0].JobID != "42" || len(history.Logs(kept[0].Dir)) != 1 {
+		t.Errorf("kept: %+v (%v)", kept, err)
+	}
+	events, err := s.History().Events()
+	if err != nil || len(events) != 1 || events[0].Kind != history.VMRemoved || events[0].VM != crashed.Record.VM || events[0].LastWords != "last words" {
+		t.Errorf("events: %+v (%v)", events, err)
+	}
+	living.Release()
 }
 
 func TestCreateWhileSweepingNeverFails(t *testing.T) {

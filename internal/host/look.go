@@ -44,17 +44,16 @@ func Look(dir string) (*State, error) {
 func (s *State) History() history.Store { return history.At(s.dir) }
 
 // archive hands what is worth keeping of a record's directory to the history, and notes the end of the VM.
-func (e *Entry) archive(dir string) {
-	r := e.Record
+func (s *State) archive(r Record, dir string) {
 	event := history.Event{
 		Time: time.Now(), Kind: history.VMRemoved, JobID: r.JobID, Project: r.Project, VM: r.VM, Image: r.Image, PID: os.Getpid(),
-		LastWords: history.LastLine(filepath.Join(dir, filepath.Base(e.state.KeeperLog(r.VM)))),
+		LastWords: history.LastLine(filepath.Join(dir, filepath.Base(s.KeeperLog(r.VM)))),
 	}
 	if self, err := proc.Of(os.Getpid()); err == nil {
 		event.Start = self.Start
 	}
-	e.state.History().Keep(r.VM, dir)
-	e.state.History().Note(event)
+	s.History().Keep(r.VM, dir)
+	s.History().Note(event)
 }
 
 // SlotUse is a slot that is taken.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gitlab-runner-tart-driver/internal/crash"
+	"gitlab-runner-tart-driver/internal/history"
 	"gitlab-runner-tart-driver/internal/proc"
 )
 
@@ -56,6 +57,12 @@ type Entry struct {
 	mu     sync.Mutex // held while the record changes
 }
 
+// Files of a record's directory.
+const (
+	recordName = "record.json"
+	lockName   = "lock"
+)
+
 // Prefixes of a record directory that is being made (then comes the maker's pid), and of one that is being removed.
 const (
 	partial = ".partial-"
@@ -75,7 +82,7 @@ func (s *State) Create(rec Record) (e *Entry, err error) {
 		return nil, err
 	}
 	e = &Entry{Record: rec, state: s}
-	e.lock, err = tryLock(filepath.Join(tmp, "lock"), true)
+	e.lock, err = tryLock(filepath.Join(tmp, lockName), true)
 	if err == nil {
 		err = writeRecord(tmp, rec)
 	}
@@ -104,7 +111,7 @@ func (s *State) Adopt(name string, lock *os.File) (*Entry, error) {
 // Claim takes the record of a VM that nobody answers for any more. ok is false while somebody does, and when there is no such
 // record.
 func (s *State) Claim(name string) (e *Entry, ok bool, err error) {
-	lock, err := tryLock(filepath.Join(s.EntryDir(name), "lock"), true)
+	lock, err := tryLock(filepath.Join(s.EntryDir(name), lockName), true)
 	if errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
@@ -152,7 +159,7 @@ func (s *State) Records() ([]Record, error) {
 
 // Held tells whether somebody answers for a VM.
 func (s *State) Held(name string) bool {
-	lock, err := tryLock(filepath.Join(s.EntryDir(name), "lock"), false)
+	lock, err := tryLock(filepath.Join(s.EntryDir(name), lockName), false)
 	lock.Release()
 	return errors.Is(err, errBusy)
 }
@@ -163,22 +170,42 @@ func (s *State) HasRecord(name string) bool {
 	return err == nil
 }
 
-// RemovePartial removes what a crash in the middle of Create or Remove left.
+// RemovePartial removes what a crash in the middle of Create or Remove left, and keeps of it what Remove would have kept. What it can't remove it leaves to
+// the next one.
 func (s *State) RemovePartial() {
 	dirs, err := os.ReadDir(s.vmsDir())
 	if err != nil {
 		return
 	}
 	for _, d := range dirs {
-		maker, making := strings.CutPrefix(d.Name(), partial)
-		if making {
-			pid, _, _ := strings.Cut(maker, "-")
-			making = livingProcess(pid)
-		}
-		if strings.HasPrefix(d.Name(), removed) || strings.HasPrefix(d.Name(), partial) && !making {
-			_ = removeAll(filepath.Join(s.vmsDir(), d.Name())) // the next one tries again
+		dir := filepath.Join(s.vmsDir(), d.Name())
+		if maker, ok := strings.CutPrefix(d.Name(), partial); ok {
+			if pid, _, _ := strings.Cut(maker, "-"); !livingProcess(pid) {
+				_ = removeAll(dir)
+			}
+		} else if vm, ok := strings.CutPrefix(d.Name(), removed); ok {
+			s.finishRemoval(vm, dir)
 		}
 	}
+}
+
+// finishRemoval does what is left of a Remove, unless that is still at it: then it holds the lock.
+func (s *State) finishRemoval(vm, dir string) {
+	lock, err := tryLock(filepath.Join(dir, lockName), false)
+	if errors.Is(err, errBusy) {
+		return
+	}
+	defer lock.Release()
+	if s.Owns(vm) && len(history.Logs(dir)) > 0 {
+		rec := Record{VM: vm}
+		if raw, err := os.ReadFile(filepath.Join(dir, recordName)); err == nil {
+			if r, err := parseRecord(raw); err == nil && r.VM == vm {
+				rec = r
+			}
+		}
+		s.archive(rec, dir)
+	}
+	_ = removeAll(dir)
 }
 
 // removeAll removes a tree even if directories in it can't be written, such as those of Go's module cache that a job leaves in its builds
@@ -216,7 +243,7 @@ func (s *State) RunLog(name string) string { return filepath.Join(s.EntryDir(nam
 func (s *State) KeeperLog(name string) string { return filepath.Join(s.EntryDir(name), "keeper.log") }
 
 func (s *State) read(name string) (Record, error) {
-	path := filepath.Join(s.EntryDir(name), "record.json")
+	path := filepath.Join(s.EntryDir(name), recordName)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return Record{}, fmt.Errorf("read record: %w", err)
@@ -244,7 +271,7 @@ func writeRecord(dir string, rec Record) error {
 	if err != nil {
 		return err
 	}
-	return writeFileAtomic(filepath.Join(dir, "record.json"), append(raw, '\n'))
+	return writeFileAtomic(filepath.Join(dir, recordName), append(raw, '\n'))
 }
 
 // Update changes the record on disk.
@@ -276,7 +303,7 @@ func (e *Entry) Remove() error {
 	err := os.Rename(dir, gone) // in one step, so that no half-removed record is ever seen
 	crash.Point("record: out of its place")
 	if err == nil {
-		e.archive(gone)
+		e.state.archive(e.Record, gone)
 		err = removeAll(gone)
 	}
 	crash.Point("record: removed")
