@@ -196,8 +196,39 @@ func TestHoldOnlyFailedJobs(t *testing.T) {
 	late := job("echo started; sleep 300")
 	late.Variables = hold
 	r = h.run(late, when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) { tr.Expire() }))
-	want(t, r, trial.Failed, trial.JobExecutionTimeout, 0)
+	want(t, r, trial.Failed, trial.JobExecutionTimeout, 0) // by GitLab Runner's clock alone: the job response has a timeout of an hour
 	h.assertClean()
+}
+
+// TestHoldJobThatTimesOut has a job whose timeout is over, the whole job's or the script's.
+func TestHoldJobThatTimesOut(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	hold := variables("TART_HOLD_ON_FAILURE", "30m")
+	for name, c := range map[string]struct {
+		job   *trial.Job
+		start func(*trial.Options)
+	}{
+		"job": {job("sleep 1; echo started; sleep 300"), func(o *trial.Options) {
+			o.EditResponse = func(response map[string]any) { response["runner_info"] = map[string]any{"timeout": 1} }
+			when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) { tr.Expire() })(o)
+		}},
+		"script": {job("sleep 300"), func(*trial.Options) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := h.as(t)
+			c.job.Variables = hold
+			if name == "script" {
+				c.job.Variables = append(hold, variables("RUNNER_SCRIPT_TIMEOUT", "2s")...)
+			}
+			r := h.run(c.job, c.start)
+			want(t, r, trial.Failed, trial.JobExecutionTimeout, 0)
+			says(t, r, "its VM is held for 30m0s afterwards")
+			h.expect(0, "still here\n", "ssh", id(r), "--", "echo still here")
+			h.expect(0, "is gone", "release", id(r))
+			h.assertClean()
+		})
+	}
 }
 
 func TestHoldIsBounded(t *testing.T) {
@@ -224,6 +255,7 @@ func TestHoldByHand(t *testing.T) {
 	want(t, tr.Wait(), trial.Canceled, trial.JobCanceled, 0)
 	h.expect(0, "still here\n", "ssh", number, "--", "echo still here")
 	h.expect(0, "is gone", "release", number)
+	contains(t, "events", h.must("events"), "is to be held for 30m0s when the job is over: somebody asks for it", "is held until ", "is being destroyed: somebody gives the held VM back")
 	h.assertClean()
 }
 

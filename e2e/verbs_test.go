@@ -92,6 +92,8 @@ func TestVerbsOfALivingJob(t *testing.T) {
 	contains(t, "sweep --dry-run", h.must("sweep", "--dry-run"), "nothing is left over")
 	contains(t, "sweep", h.must("sweep"), "nothing is left over")
 	contains(t, "completion", h.output("__complete", "logs", "--state-dir", h.state(), ""), id+"\ttry/job base\n")
+	contains(t, "completion of cp", h.output("__complete", "cp", "--state-dir", h.state(), id[:1]), id+":\ttry/job base\n", ":6\n")
+	contains(t, "completion of cp", h.output("__complete", "cp", "--state-dir", h.state(), id+":file", ""), ":0\n")
 	responses, _ := filepath.Glob(filepath.Join(h.temp(), "custom-executor*", "response.json"))
 	if len(responses) == 0 {
 		t.Error("GitLab Runner's job response is not where the help of explain says")
@@ -130,7 +132,7 @@ func (h *mac) assertVerbsAfterwards(id, vm, next string) {
 	contains(t, "logs", h.must("logs", id), "VM "+vm+" of job "+id, "gone since ", "kept -> destroying: cleanup asks for it", "is removed; its keeper's last words: ")
 	contains(t, "logs", h.must("logs", next), "waits for a place, number 1 in line; running: job "+id+" of try/job", "with exit code 3")
 	kinds := h.happened(next)
-	wanted := []string{"prepare_began", "waiting", "prepare_ended", "script_began", "script_ended", "cleanup_began", "vm_removed", "cleanup_ended"}
+	wanted := []string{"prepare_began", "waiting", "vm_ready", "vm_kept", "prepare_ended", "script_began", "script_ended", "cleanup_began", "vm_destroying", "vm_removed", "cleanup_ended"}
 	at := 0
 	for _, kind := range kinds {
 		if at < len(wanted) && kind == wanted[at] {
@@ -241,7 +243,7 @@ func TestVerbsTellWhatWentWrong(t *testing.T) {
 	tr := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { h.sim("kill", h.theVM()) }))
 	want(t, tr.Wait(), trial.Failed, trial.RunnerSystemFailure, 0)
 	lost := strconv.FormatInt(tr.JobID(), 10)
-	contains(t, "events", h.must("events"), "job "+lost+" of try/job: build_script was cut off after ", "(not the job's fault): the VM has ended")
+	contains(t, "events", h.must("events"), "job "+lost+" of try/job: build_script was cut off after ", "(not the job's fault): the VM has ended", "has ended: the VM has ended: ")
 	contains(t, "logs", h.must("logs", lost), "kept -> dead: the VM ended by itself")
 	faulty := job("echo never")
 	faulty.Image.Name = "nowhere"

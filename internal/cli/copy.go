@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +41,9 @@ Exit codes
 
 func newCopyCommand(env Env) *cobra.Command {
 	cmd, flags := newHostVerb("cp JOB:PATH LOCAL | cp LOCAL JOB:PATH", "Copy files out of a job's VM, or into it", copyLong, cobra.ExactArgs(2))
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return completeCopy(env, flags, args, typed)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		fromJob, from, out := inVM(args[0])
 		toJob, to, in := inVM(args[1])
@@ -63,6 +67,24 @@ func newCopyCommand(env Env) *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// completeCopy offers jobs for what is in a VM, and leaves files of this host to the shell: these where no job begins as what is typed, and where the other
+// path is in a VM. What is in the VM is not looked up.
+func completeCopy(env Env, flags *hostFlags, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 1 || strings.Contains(typed, ":") {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	if len(args) == 1 {
+		if _, _, ok := inVM(args[0]); ok {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+	}
+	jobs := slices.DeleteFunc(liveJobs(env, flags, ":"), func(c cobra.Completion) bool { return !strings.HasPrefix(c, typed) })
+	if len(jobs) == 0 && len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return jobs, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
 
 // inVM takes a path in a VM apart.

@@ -15,8 +15,8 @@ import (
 	"gitlab-runner-tart-driver/internal/job"
 )
 
-const eventsLong = `Shows what happened on this host: a line for every prepare, wait, script, cleanup, VM that was removed, and sweep, with how long it took and
-what went wrong. With --json a line is a JSON object, as it is kept.
+const eventsLong = `Shows what happened on this host: a line for every prepare, wait, script and cleanup, for what becomes of every VM and why, and for every sweep,
+with how long it took and what went wrong. With --json a line is a JSON object, as it is kept.
 
 Events are kept within --log-budget, which prepare is given.
 
@@ -91,7 +91,7 @@ func (p painter) describeEvent(e history.Event, withJob bool) string {
 	switch {
 	case e.Error != "":
 		colour = red
-	case e.ExitCode != nil && *e.ExitCode != 0, e.Kind == history.Waiting, e.Kind == history.Swept:
+	case e.ExitCode != nil && *e.ExitCode != 0, e.Kind == history.Waiting, e.Kind == history.Swept, e.Kind == history.VMHeld:
 		colour = yellow
 	}
 	text = p.paint(colour, job.Printable(text))
@@ -132,12 +132,36 @@ func eventText(e history.Event) string {
 			return fmt.Sprintf("cleanup failed %s: %s", took, e.Error)
 		}
 		return "cleanup ended " + took
+	case history.VMReady, history.VMKept, history.VMHeld, history.VMDead, history.VMDestroying, history.VMHoldAsked:
+		return vmText(e)
 	case history.VMRemoved:
 		return fmt.Sprintf("VM %s is removed%s", e.VM, lastWords(e))
 	case history.Swept:
 		return sweptText(e)
 	default: // of a later version
 		return strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Kind, e.VM, e.Error))
+	}
+}
+
+// vmText is what a VM's keeper says.
+func vmText(e history.Event) string {
+	switch e.Kind {
+	case history.VMReady:
+		return fmt.Sprintf("VM %s is up: %s", e.VM, e.Reason)
+	case history.VMKept:
+		return fmt.Sprintf("VM %s is the job's: %s", e.VM, e.Reason)
+	case history.VMHeld:
+		until := ""
+		if e.Until != nil {
+			until = " until " + e.Until.Local().Format(time.DateTime)
+		}
+		return fmt.Sprintf("VM %s is held%s: %s", e.VM, until, e.Reason)
+	case history.VMDead:
+		return fmt.Sprintf("VM %s has ended: %s", e.VM, cmp.Or(e.Error, e.Reason))
+	case history.VMHoldAsked:
+		return fmt.Sprintf("VM %s is to be held for %s when the job is over: somebody asks for it", e.VM, time.Duration(e.ForMS)*time.Millisecond)
+	default:
+		return fmt.Sprintf("VM %s is being destroyed: %s", e.VM, e.Reason)
 	}
 }
 

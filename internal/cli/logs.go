@@ -97,7 +97,7 @@ func (s *subject) find(state *host.State) error {
 func (s *subject) newEvents() ([]history.Event, error) {
 	var events []history.Event
 	err := s.reader.Next(func(e history.Event) error {
-		if s.concerns(e) {
+		if s.concerns(e) && (len(s.vms) == 0 || !e.Kind.OfKeeper()) { // or the keeper's log would have it a second time
 			events = append(events, e)
 		}
 		return nil

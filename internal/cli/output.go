@@ -188,18 +188,22 @@ func completeLiveJobs(env Env, flags *hostFlags) cobra.CompletionFunc {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		_, state, err := flags.open(env)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		records, err := state.Records()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var jobs []cobra.Completion
-		for _, r := range records {
-			jobs = append(jobs, cobra.CompletionWithDesc(job.Printable(r.JobID), job.Printable(strings.TrimSpace(r.Project+" "+r.Image))))
-		}
-		return jobs, cobra.ShellCompDirectiveNoFileComp
+		return liveJobs(env, flags, ""), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// liveJobs are the jobs that run, with something behind each number, and what people know them by.
+func liveJobs(env Env, flags *hostFlags, behind string) (jobs []cobra.Completion) {
+	_, state, err := flags.open(env)
+	if err != nil {
+		return nil
+	}
+	records, err := state.Records()
+	if err != nil {
+		return nil
+	}
+	for _, r := range records {
+		jobs = append(jobs, cobra.CompletionWithDesc(job.Printable(r.JobID)+behind, job.Printable(strings.TrimSpace(r.Project+" "+r.Image))))
+	}
+	return jobs
 }

@@ -22,11 +22,29 @@ const (
 	ScriptEnded  Kind = "script_ended"
 	CleanupBegan Kind = "cleanup_began"
 	CleanupEnded Kind = "cleanup_ended"
+	// These are what a VM's keeper is at from then on, and Reason says why: the guest is ready, the VM is the job's, it is held although the job is over, it has
+	// ended by itself, it is being destroyed.
+	VMReady      Kind = "vm_ready"
+	VMKept       Kind = "vm_kept"
+	VMHeld       Kind = "vm_held"
+	VMDead       Kind = "vm_dead"
+	VMDestroying Kind = "vm_destroying"
+	// VMHoldAsked says that somebody wants the VM to be held when the job is over.
+	VMHoldAsked Kind = "vm_hold_asked"
 	// VMRemoved is the end of a record, whoever removes it.
 	VMRemoved Kind = "vm_removed"
 	// Swept names what a sweep has removed.
 	Swept Kind = "swept"
 )
+
+// OfKeeper tells whether a VM's keeper says so. Its log says it, too.
+func (k Kind) OfKeeper() bool {
+	switch k {
+	case VMReady, VMKept, VMHeld, VMDead, VMDestroying, VMHoldAsked:
+		return true
+	}
+	return false
+}
 
 // Event is something that happened on the host.
 type Event struct {
@@ -54,6 +72,11 @@ type Event struct {
 	// Error says what went wrong, and Blame whose fault it is: job, for a job's or a setting's, or host.
 	Error string `json:"error,omitempty"`
 	Blame string `json:"blame,omitempty"`
+	// Reason is what has moved a VM's keeper.
+	Reason string `json:"reason,omitempty"`
+	// Until is when a held VM goes, and ForMS, in milliseconds, how long one is to be held.
+	Until *time.Time `json:"until,omitempty"`
+	ForMS int64      `json:"for_ms,omitempty"`
 	// VMs were removed by a sweep.
 	VMs []string `json:"vms,omitempty"`
 	// LastWords are the last line of the keeper's log.
@@ -99,7 +122,7 @@ func (e Event) line() []byte {
 
 // shortened has texts of at most most bytes, and lists of at most a 25th as many items.
 func (e Event) shortened(most int) Event {
-	for _, text := range []*string{&e.JobID, &e.Project, &e.VM, &e.Image, &e.Stage, &e.Error, &e.LastWords} {
+	for _, text := range []*string{&e.JobID, &e.Project, &e.VM, &e.Image, &e.Stage, &e.Error, &e.Reason, &e.LastWords} {
 		*text = cut(*text, most)
 	}
 	items := most / 25

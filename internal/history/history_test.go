@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -52,6 +53,27 @@ func (s Store) kept(t *testing.T) (vms []string) {
 		vms = append(vms, f.VM)
 	}
 	return vms
+}
+
+// TestKindsAreDocumented looks for each kind of event where scripts that read them are told of these.
+func TestKindsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/debugging.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := os.ReadFile("event.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`Kind = "([a-z_]+)"`).FindAllSubmatch(code, -1)
+	if len(kinds) == 0 {
+		t.Error("no kinds")
+	}
+	for _, kind := range kinds {
+		if !bytes.Contains(page, fmt.Appendf(nil, "`%s`", kind[1])) {
+			t.Errorf("docs/debugging.md does not name %s", kind[1])
+		}
+	}
 }
 
 func TestKeepTakesLogsAndRecordOnly(t *testing.T) {

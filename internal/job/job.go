@@ -37,6 +37,9 @@ type Job struct {
 	ImagePullPolicies []string
 	// Timeout is the whole job's.
 	Timeout time.Duration
+	// Described is when GitLab Runner wrote down what the job is, for this attempt at it: its own clock for Timeout has begun moments before the first
+	// one. Zero unless the job is trusted.
+	Described time.Time
 	// Credentials are the job's own registry logins.
 	Credentials []RegistryLogin
 	// Variables are all the job's variables, expanded. A job can set each of them, whatever GitLab had in it.
@@ -96,8 +99,16 @@ func Load(env Environ) (*Job, error) {
 	if err := j.fromResponse(raw); err != nil {
 		return j, fmt.Errorf("read the job: JOB_RESPONSE_FILE %s: %w", path, err)
 	}
+	if st, err := os.Stat(path); err == nil {
+		j.Described = st.ModTime()
+	}
 	return j, nil
 }
+
+// TimedOut tells whether the job's script was ended because RUNNER_SCRIPT_TIMEOUT was over. It is known in the stages after that. The timeout of the whole
+// job looks like a cancel there.
+// https://gitlab.com/gitlab-org/gitlab-runner/-/blob/main/common/build.go
+func (j *Job) TimedOut() bool { return j.Variables["CI_JOB_STATUS"] == "timedout" }
 
 func (j *Job) fromResponse(raw []byte) error {
 	var r response

@@ -46,10 +46,28 @@ func load(t *testing.T, env Environ) *Job {
 	return j
 }
 
+// described takes the time out that a job was written down at, which is now.
+func described(t *testing.T, j *Job) {
+	t.Helper()
+	if age := time.Since(j.Described); age < -time.Hour || age > time.Hour { // of a file that is as old as the test
+		t.Errorf("the job was described %s ago", age)
+	}
+	j.Described = time.Time{}
+}
+
+func TestTimedOut(t *testing.T) {
+	for status, want := range map[string]bool{"timedout": true, "failed": false, "canceled": false, "running": false, "": false} {
+		if got := (&Job{Variables: map[string]string{"CI_JOB_STATUS": status}}).TimedOut(); got != want {
+			t.Errorf("%q: %v", status, got)
+		}
+	}
+}
+
 func TestJobFromResponse(t *testing.T) {
 	// What a job says of itself in variables counts for nothing.
 	j := load(t, environWith(t, fullResponse, "CUSTOM_ENV_CI_JOB_ID=1", "CUSTOM_ENV_CI_PROJECT_PATH=evil", "CUSTOM_ENV_CI_JOB_IMAGE=evil",
 		"CUSTOM_ENV_CI_JOB_TIMEOUT=1", "CUSTOM_ENV_CI_JOB_TOKEN=evil", "CI_JOB_ID=1", "CUSTOM_ENV_K=v"))
+	described(t, j)
 	key := j.Key
 	j.Key = ""
 	want := &Job{
@@ -75,6 +93,7 @@ func TestJobFromSparseResponse(t *testing.T) {
 		" \n{\"id\":7}\n",
 	} {
 		j := load(t, environWith(t, response))
+		described(t, j)
 		j.Key = ""
 		if want := (&Job{ID: "7", Timeout: defaultTimeout, Trusted: true, Variables: map[string]string{}}); !reflect.DeepEqual(j, want) {
 			t.Errorf("%s: got %+v, want %+v", response, j, want)

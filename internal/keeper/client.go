@@ -161,6 +161,8 @@ type Script struct {
 	Stdout, Stderr *os.File
 	// Stage is the job's stage that the script belongs to.
 	Stage string
+	// TimedOut says that GitLab Runner has ended an earlier script of the job because it took too long.
+	TimedOut bool
 	// HoldFor is told when the script has failed, and the VM will be held for so long if the job ends so; once a job. May be nil.
 	HoldFor func(time.Duration)
 	// Ancestors are the parents of the stage that asks, for a keeper that does not know yet which process outlives stages. Only another
@@ -179,7 +181,7 @@ func Exec(ctx context.Context, state *host.State, vm, jobKey string, script Scri
 		return 0, err
 	}
 	defer conn.Close()
-	req := Request{Version: ProtocolVersion, Op: opExec, JobKey: jobKey, Shell: script.Shell, Stage: script.Stage, Ancestors: script.Ancestors}
+	req := Request{Version: ProtocolVersion, Op: opExec, JobKey: jobKey, Shell: script.Shell, Stage: script.Stage, TimedOut: script.TimedOut, Ancestors: script.Ancestors}
 	if err := send(conn, req, script.File, script.Stdout, script.Stderr); err != nil {
 		return 0, fmt.Errorf("ask the VM's keeper: %w", err)
 	}
@@ -189,11 +191,11 @@ func Exec(ctx context.Context, state *host.State, vm, jobKey string, script Scri
 	})
 	defer stop()
 	reply, err := readReply(conn)
-	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
-	}
 	if reply.HoldFor > 0 && script.HoldFor != nil {
 		script.HoldFor(reply.HoldFor)
+	}
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
 	}
 	if err != nil {
 		return 0, err
@@ -212,14 +214,15 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("VM %s is held until %s", e.VM, e.Until.Local().Format(time.DateTime))
 }
 
-// Stop lets the keeper of a VM destroy it and end, and returns when that is done. A VM that is held is left alone, and the error is a HeldError.
-func Stop(ctx context.Context, state *host.State, vm, jobKey string) error {
+// Stop lets the keeper of a VM destroy it and end, and returns when that is done. A VM that is held is left alone, and the error is a HeldError. timedOut says
+// that GitLab Runner has ended a script of the job because it took too long.
+func Stop(ctx context.Context, state *host.State, vm, jobKey string, timedOut bool) error {
 	conn, err := dial(ctx, state, vm)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := send(conn, Request{Version: ProtocolVersion, Op: opStop, JobKey: jobKey}); err != nil {
+	if err := send(conn, Request{Version: ProtocolVersion, Op: opStop, JobKey: jobKey, TimedOut: timedOut}); err != nil {
 		return fmt.Errorf("ask the VM's keeper: %w", err)
 	}
 	crash.Point("cleanup: keeper asked")

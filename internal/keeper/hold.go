@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/history"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
 )
@@ -15,8 +16,10 @@ import (
 type outcome struct {
 	// failed are the stages whose last script has failed. GitLab Runner tries some stages again.
 	failed map[string]bool
-	// ended says that a script was ended from outside: the job was canceled, or took too long.
+	// ended says that a script was ended from outside: the job was canceled.
 	ended bool
+	// timedOut says that a script was ended because it took too long.
+	timedOut bool
 	// told says that the job's log has been told that the VM is to be held.
 	told bool
 	// byHand is how long somebody wants the VM to be held, however the job ends.
@@ -34,22 +37,30 @@ func (k *Keeper) judge(stage string, status guest.Status, err error) (holdFor ti
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	o := &k.outcome
-	if errors.Is(err, guest.ErrEnded) || errors.Is(err, errCanceled) {
+	switch {
+	case errors.Is(err, errTimedOut):
+		o.timedOut = true
+	case errors.Is(err, guest.ErrEnded) || errors.Is(err, errCanceled):
 		o.ended = true
 		return 0
+	case !slices.Contains(harmless, stage):
+		if o.failed == nil {
+			o.failed = map[string]bool{}
+		}
+		o.failed[stage] = err != nil || status.Code != 0
 	}
-	if slices.Contains(harmless, stage) {
-		return 0
-	}
-	if o.failed == nil {
-		o.failed = map[string]bool{}
-	}
-	o.failed[stage] = err != nil || status.Code != 0
-	if !o.failed[stage] || o.ended || o.told {
+	if (o.ended || !o.failed[stage]) && !o.timedOut || o.told {
 		return 0
 	}
 	o.told = k.p.HoldOnFailure > 0
 	return k.p.HoldOnFailure
+}
+
+// noteTimeout notes that GitLab Runner says that a script took too long.
+func (k *Keeper) noteTimeout() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.outcome.timedOut = true
 }
 
 // holdTime is how long the VM is to be held now that its job is over; 0 for not at all.
@@ -58,6 +69,8 @@ func (k *Keeper) holdTime() time.Duration {
 	defer k.mu.Unlock()
 	if o := k.outcome; o.byHand > 0 {
 		return o.byHand
+	} else if o.timedOut {
+		return k.p.HoldOnFailure
 	} else if !o.ended {
 		for _, failed := range o.failed {
 			if failed {
@@ -82,8 +95,8 @@ func (k *Keeper) orHold(at phase, t trigger) trigger {
 	return holdBegins
 }
 
-// hold begins to hold the VM, or does so anew. timer is what ends it.
-func (k *Keeper) hold(timer *time.Timer) {
+// hold begins to hold the VM, or does so anew. timer is what ends it, and t why.
+func (k *Keeper) hold(timer *time.Timer, t trigger) {
 	d := k.holdTime()
 	until := time.Now().Add(d)
 	timer.Reset(d)
@@ -100,6 +113,7 @@ func (k *Keeper) hold(timer *time.Timer) {
 	if !again {
 		go k.watchQueue()
 	}
+	k.noteWay(held, t, until.UTC())
 	k.answer(ending{heldUntil: until}, stopAsked, holdAsked)
 }
 
@@ -179,6 +193,7 @@ func (k *Keeper) decline(at phase, t trigger) {
 		k.answer(ending{err: job.Mistake(fmt.Errorf("VM %s is not held: its job still runs", k.p.VM),
 			"cancel the job in GitLab, or take its VM away with --force")}, t)
 	case t == holdAsked:
+		k.note(history.Event{Kind: history.VMHoldAsked, ForMS: byHand.Milliseconds()})
 		k.answer(ending{holdFor: byHand}, t)
 	case at == held:
 		k.log.Printf("still held, although %s", t)

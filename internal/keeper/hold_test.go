@@ -19,6 +19,7 @@ type script struct {
 func TestWhichJobsAreHeld(t *testing.T) {
 	lost := fmt.Errorf("while the script ran: %w", guest.ErrLost)
 	ended := fmt.Errorf("%w: %w", guest.ErrEnded, errCanceled)
+	late := fmt.Errorf("%w: %w", guest.ErrEnded, errTimedOut)
 	for name, c := range map[string]struct {
 		scripts []script
 		byHand  time.Duration
@@ -37,6 +38,9 @@ func TestWhichJobsAreHeld(t *testing.T) {
 		"canceled":                       {scripts: []script{{"build_script", 0, ended}, {"after_script", 0, nil}, {"upload_artifacts_on_failure", 1, nil}}},
 		"canceled after a failure":       {scripts: []script{{"build_script", 1, nil}, {"after_script", 0, ended}}, told: 1},
 		"canceled before the connection": {scripts: []script{{"build_script", 0, errCanceled}}},
+		"timed out":                      {scripts: []script{{"build_script", 0, late}}, held: time.Hour, told: 1},
+		"timed out at the end":           {scripts: []script{{"build_script", 0, nil}, {"after_script", 0, late}}, held: time.Hour, told: 1},
+		"timed out after a failure":      {scripts: []script{{"build_script", 1, nil}, {"after_script", 0, late}}, held: time.Hour, told: 1},
 		"by hand":                        {byHand: time.Minute, held: time.Minute},
 		"by hand, canceled":              {scripts: []script{{"build_script", 0, ended}}, byHand: time.Minute, held: time.Minute},
 		"by hand, failure":               {scripts: []script{{"build_script", 1, nil}}, byHand: time.Minute, held: time.Minute, told: 1},
@@ -77,5 +81,33 @@ func TestAnswersGoToThoseWhoAsked(t *testing.T) {
 	}
 	if e := <-hold; e.err == nil {
 		t.Error("hold is told that a VM is held which is gone")
+	}
+}
+
+// TestScriptTimeout has GitLab Runner end a script by RUNNER_SCRIPT_TIMEOUT, which only the stages after it say.
+func TestScriptTimeout(t *testing.T) {
+	k := &Keeper{p: Params{HoldOnFailure: time.Hour}}
+	if told := k.judge("build_script", guest.Status{}, errCanceled); told != 0 {
+		t.Error("held before it is known")
+	}
+	k.noteTimeout()
+	if told := k.judge("after_script", guest.Status{}, nil); told != time.Hour {
+		t.Errorf("the log is told %s", told)
+	}
+	if told := k.judge("cleanup_file_variables", guest.Status{}, nil); told != 0 || k.holdTime() != time.Hour {
+		t.Errorf("held for %s, the log is told a second time: %s", k.holdTime(), told)
+	}
+}
+
+func TestWhyCanceled(t *testing.T) {
+	at := time.Now()
+	for _, c := range []struct {
+		timesOut, now time.Time
+		want          error
+	}{{at, at.Add(-1), errCanceled}, {at, at, errTimedOut}, {at, at.Add(time.Hour), errTimedOut}, {time.Time{}, at, errCanceled}} {
+		k := &Keeper{p: Params{TimesOut: c.timesOut}}
+		if got := k.whyCanceled(c.now); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }

@@ -63,8 +63,9 @@ type Keeper struct {
 	shells  sync.Map   // shells that stages asked for, and what the guest has in their place
 	answers sync.WaitGroup
 
-	jobKey, jobID string       // the record's
-	sessions      atomic.Int32 // users of the VM beside the job
+	jobKey, jobID, project string       // the record's
+	self                   proc.ID      // this process
+	sessions               atomic.Int32 // users of the VM beside the job
 
 	mu      sync.Mutex
 	outcome outcome
@@ -106,7 +107,7 @@ func Main(environ []string, stderr *os.File) error {
 	if k.entry, err = k.state.Adopt(p.VM, os.NewFile(fdRecord, "record lock")); err != nil {
 		return err
 	}
-	k.jobKey, k.jobID = k.entry.Record.JobKey, k.entry.Record.JobID
+	k.jobKey, k.jobID, k.project = k.entry.Record.JobKey, k.entry.Record.JobID, k.entry.Record.Project
 	k.slot = host.AdoptSlot(p.SlotIndex, os.NewFile(fdSlot, "slot lock"))
 	if k.tart, err = tart.New(p.Tart, environ); err != nil {
 		return err
@@ -116,9 +117,9 @@ func Main(environ []string, stderr *os.File) error {
 
 // live is the life from the first boot to the last file.
 func (k *Keeper) live(in *receiver) error {
-	self, err := proc.Of(os.Getpid())
-	if err == nil {
-		err = k.entry.Update(func(r *host.Record) { r.Keeper = self })
+	var err error
+	if k.self, err = proc.Of(os.Getpid()); err == nil {
+		err = k.entry.Update(func(r *host.Record) { r.Keeper = k.self })
 	}
 	var listener *net.UnixListener
 	if err == nil {
@@ -162,9 +163,12 @@ func (k *Keeper) live(in *receiver) error {
 		k.log.Printf("%s -> %s: %s", at, to, t)
 		switch at = to; at {
 		case held:
-			k.hold(deadline)
+			k.hold(deadline, t)
 		case destroying:
 			k.condemn(errors.New(string(t)))
+			fallthrough
+		default:
+			k.noteWay(at, t, time.Time{})
 		}
 	}
 	err = k.destroy()

@@ -61,6 +61,8 @@ type Params struct {
 	JobDir string `json:"job_dir"`
 	// Deadline ends the job at the latest.
 	Deadline time.Time `json:"deadline"`
+	// TimesOut is when a script that is ended from outside has taken too long, and was not canceled; zero if that is not known.
+	TimesOut time.Time `json:"times_out,omitzero"`
 	// HoldOnFailure is how long to keep the VM of a job that has failed; 0 for not at all.
 	HoldOnFailure time.Duration `json:"hold_on_failure,omitempty"`
 	// History is how much to keep of jobs that are over.
@@ -125,6 +127,8 @@ type Request struct {
 	Shell string `json:"shell,omitempty"`
 	// Stage is the job's stage that a script belongs to.
 	Stage string `json:"stage,omitempty"`
+	// TimedOut says that GitLab Runner has ended an earlier script of the job because it took too long.
+	TimedOut bool `json:"timed_out,omitempty"`
 	// Ancestors are the parents of the asking stage.
 	Ancestors []proc.ID `json:"ancestors,omitempty"`
 

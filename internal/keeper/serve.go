@@ -35,6 +35,9 @@ func (k *Keeper) handle(conn *net.UnixConn) {
 	}
 	_ = conn.SetReadDeadline(time.Time{})
 	reply := Reply{Version: ProtocolVersion}
+	if req.TimedOut && req.JobKey == k.jobKey {
+		k.noteTimeout()
+	}
 	switch {
 	case req.Version != ProtocolVersion:
 		reply.Failed = packFailure(fmt.Errorf("this keeper speaks version %d of its protocol, not %d", ProtocolVersion, req.Version))
@@ -95,8 +98,19 @@ func (k *Keeper) conclude(conn *net.UnixConn, req Request, reply Reply) {
 	_ = send(conn, reply)
 }
 
-// errCanceled is the cause when a stage asks for its script to be ended, or is gone itself.
-var errCanceled = errors.New("canceled")
+// errCanceled is the cause when a stage asks for its script to be ended, or is gone itself; errTimedOut when that happens as the job's timeout is over.
+var (
+	errCanceled = errors.New("canceled")
+	errTimedOut = fmt.Errorf("%w as the job's timeout is over", errCanceled)
+)
+
+// whyCanceled is the cause of a cancel that comes now.
+func (k *Keeper) whyCanceled(now time.Time) error {
+	if at := k.p.TimesOut; !at.IsZero() && !now.Before(at) {
+		return errTimedOut
+	}
+	return errCanceled
+}
 
 // exec runs the script that came with a request: descriptors script, stdout and stderr.
 func (k *Keeper) exec(conn *net.UnixConn, in *receiver, shell string) (guest.Status, error) {
@@ -113,7 +127,7 @@ func (k *Keeper) exec(conn *net.UnixConn, in *receiver, shell string) (guest.Sta
 	go func() { // a cancel, or the end of the asking process
 		var again Request
 		_ = in.next(&again)
-		cancel(errCanceled)
+		cancel(k.whyCanceled(time.Now()))
 	}()
 	link, err := k.link(ctx)
 	if err != nil {
@@ -162,6 +176,8 @@ func (k *Keeper) explain(ctx context.Context, l *link, err error) error {
 	switch cause := context.Cause(ctx); {
 	case k.condemned.Err() != nil:
 		return job.Infrastructure(fmt.Errorf("the VM is being destroyed: %w", context.Cause(k.condemned)), "")
+	case cause != nil && !errors.Is(err, cause): // where the script could not be ended quite
+		return job.Infrastructure(fmt.Errorf("%w (%w)", err, cause), "")
 	case cause != nil:
 		return job.Infrastructure(err, "")
 	case errors.Is(err, guest.ErrNotStarted):

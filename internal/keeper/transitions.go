@@ -1,5 +1,7 @@
 package keeper
 
+import "gitlab-runner-tart-driver/internal/history"
+
 // phase is where a keeper is in its VM's life.
 type phase string
 
@@ -11,6 +13,9 @@ const (
 	dead       phase = "dead"       // it ended by itself; stages are told why until cleanup comes
 	destroying phase = "destroying" // everything goes
 )
+
+// kinds are the events of a keeper's ways, by where they lead.
+var kinds = map[phase]history.Kind{ready: history.VMReady, kept: history.VMKept, held: history.VMHeld, dead: history.VMDead, destroying: history.VMDestroying}
 
 // trigger is what moves a keeper on.
 type trigger string

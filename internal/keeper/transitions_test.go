@@ -57,6 +57,9 @@ func TestEveryPhaseIsReached(t *testing.T) {
 		if !reached[phase(p)] {
 			t.Errorf("no way leads to %s", p)
 		}
+		if kind := kinds[phase(p)]; phase(p) != booting && !kind.OfKeeper() {
+			t.Errorf("the history does not know %s, as %q", p, kind)
+		}
 		if _, ok := age[phase(p)]; !ok {
 			t.Errorf("%s is a phase that this test does not know", p)
 		}

@@ -37,7 +37,7 @@ func (s *Stage) destroyOwn(ctx context.Context, client Client) error {
 		if s.Job.Key == "" || rec.JobKey != s.Job.Key {
 			continue
 		}
-		derr := destroyJob(ctx, s.State, client, rec)
+		derr := destroyJob(ctx, s.State, client, rec, s.Job.TimedOut())
 		if held := (*keeper.HeldError)(nil); errors.As(derr, &held) {
 			s.tellHeld(rec, held.Until)
 		} else if derr != nil {

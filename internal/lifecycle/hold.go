@@ -13,6 +13,19 @@ import (
 // stateDirName is the state directory's in a home directory, where no flag names another.
 const stateDirName = ".gitlab-runner-tart-driver"
 
+// timeoutSlack is how long before a job's timeout, as this driver counts it, a script that is ended may have been ended by it. GitLab Runner's clock begins
+// before it tells what the job is; it fetches the job's secrets in between, for one.
+const timeoutSlack = 15 * time.Second
+
+// timesOut is from when on a script that is ended from outside is one that has taken too long: to the driver, a job's timeout looks like a cancel. A job that
+// is canceled in its last seconds is mistaken for one that timed out, and one whose prepare had to be tried again for one that was canceled.
+func timesOut(j *job.Job) time.Time {
+	if j.Described.IsZero() {
+		return time.Time{}
+	}
+	return j.Described.Add(j.Timeout - min(timeoutSlack, j.Timeout/4))
+}
+
 // tellHold says in the job's log that its VM will be held, and how to get in. GitLab Runner puts what cleanup says into its own log only.
 func (s *Stage) tellHold(d time.Duration) {
 	where := ""

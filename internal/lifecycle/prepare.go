@@ -233,7 +233,7 @@ func (p *preparation) keeperParams(shares shares) keeper.Params {
 		LoginOrigin: fmt.Sprintf("user name from %s, password from %s", s.Origin("default-ssh-user"), s.Origin("default-ssh-password")),
 		SSHKey:      s.SSHKey, Port: s.SSHPort, Shell: s.Shell, Dirs: dirs, Transport: s.Transport, Resolver: resolverOf(s),
 		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, JobDir: job.Environ(p.Environ).JobDir(), Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
-		HoldOnFailure: s.HoldOnFailure, History: p.historyLimits(),
+		TimesOut: timesOut(p.Job), HoldOnFailure: s.HoldOnFailure, History: p.historyLimits(),
 		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,
 	}
 }
@@ -259,7 +259,7 @@ func (p *preparation) tidy() {
 	case p.entry != nil:
 		err = destroyOrphan(ctx, p.client, p.entry)
 	case p.vm != "" && p.State.HasRecord(p.vm):
-		err = destroyJob(ctx, p.State, p.client, host.Record{VM: p.vm, JobKey: p.Job.Key})
+		err = destroyJob(ctx, p.State, p.client, host.Record{VM: p.vm, JobKey: p.Job.Key}, false)
 	}
 	if err != nil {
 		p.Log.Linef("warning: %v", err)

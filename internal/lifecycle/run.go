@@ -35,7 +35,7 @@ func (s *Stage) Run(ctx context.Context, scriptPath, stage string, stdout, stder
 	crash.Point("run: about to ask")
 	ended := s.noteScript(rec.VM, stage)
 	code, err := keeper.Exec(ctx, s.State, rec.VM, rec.JobKey, keeper.Script{File: script, Shell: shell, Stdout: stdout, Stderr: stderr,
-		Stage: stage, HoldFor: s.tellHold, Ancestors: proc.Ancestors(os.Getpid())})
+		Stage: stage, TimedOut: s.Job.TimedOut(), HoldFor: s.tellHold, Ancestors: proc.Ancestors(os.Getpid())})
 	crash.Point("run: answered")
 	ended(code, err)
 	switch {

@@ -131,3 +131,15 @@ func TestCloneHint(t *testing.T) {
 		t.Errorf("anything else: %q", hint)
 	}
 }
+
+func TestWhenAJobTimesOut(t *testing.T) {
+	at := time.Now()
+	for timeout, slack := range map[time.Duration]time.Duration{time.Hour: timeoutSlack, 8 * time.Second: 2 * time.Second} {
+		if got := timesOut(&job.Job{Described: at, Timeout: timeout}); !got.Equal(at.Add(timeout - slack)) {
+			t.Errorf("a timeout of %s is over %s after the beginning", timeout, got.Sub(at))
+		}
+	}
+	if got := timesOut(&job.Job{Timeout: time.Hour}); !got.IsZero() {
+		t.Errorf("without a beginning: %s", got)
+	}
+}

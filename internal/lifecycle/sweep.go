@@ -109,15 +109,15 @@ func destroyOrphan(ctx context.Context, client Client, entry *host.Entry) error 
 	return entry.Remove()
 }
 
-// destroyJob destroys the VM of a record, through its keeper where that lives.
-func destroyJob(ctx context.Context, state *host.State, client Client, rec host.Record) error {
+// destroyJob destroys the VM of a record, through its keeper where that lives. timedOut is as in keeper.Stop.
+func destroyJob(ctx context.Context, state *host.State, client Client, rec host.Record, timedOut bool) error {
 	if entry, ok, err := state.Claim(rec.VM); ok || err != nil {
 		if err != nil {
 			return err
 		}
 		return destroyOrphan(ctx, client, entry)
 	}
-	err := keeper.Stop(ctx, state, rec.VM, rec.JobKey)
+	err := keeper.Stop(ctx, state, rec.VM, rec.JobKey, timedOut)
 	if refused := (*job.Failure)(nil); err == nil || errors.As(err, &refused) {
 		return err
 	}

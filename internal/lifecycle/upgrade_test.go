@@ -69,7 +69,7 @@ func TestKeeperOfAnotherVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := func() (*tart.Client, error) { return tart.New(fake, []string{"HOME=" + dir, "PATH=/usr/bin:/bin"}) }
-	if err := destroyJob(t.Context(), state, client, rec); err != nil {
+	if err := destroyJob(t.Context(), state, client, rec, false); err != nil {
 		t.Error(err)
 	}
 	<-ended
