@@ -42,7 +42,7 @@ func TestRegistryLogins(t *testing.T) {
 			o.Environ = append(o.Environ, "PATH="+helpers+":/usr/bin:/bin:/usr/sbin:/sbin")
 		})
 		want(t, r, trial.Success, "", 0)
-		says(t, r, `as user "bot" (`+origin+")", "image "+private+": pulled, sha256:")
+		says(t, r, `as user "bot" (`+origin+")", "image "+private+": pulled")
 		if strings.Contains(string(r.Log), secret) || strings.Contains(string(r.Log), login) {
 			t.Errorf("%s: the job log has the password", origin)
 		}

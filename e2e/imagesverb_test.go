@@ -161,9 +161,9 @@ func TestImagesVerb(t *testing.T) {
 	}{
 		{login, []string{"pull", private, public}, 0, "image " + private + ": pulled, sha256:", ""},
 		{login, []string{"pull", private}, 0, `as user "bot" (variable TART_REGISTRY_USERNAME)`, ""},
-		{login, []string{"pull", private, "--registry", "private.test"}, 0, "image " + private + ": pulled", ""},
+		{login, []string{"pull", private, "--registry", "private.test"}, 0, "image " + private + ": up to date", ""},
 		{[]string{"DOCKER_AUTH_CONFIG=" + `{"auths":{"private.test":{"username":"bot","password":"` + password + `"}}}`}, []string{"pull", private}, 0, "(variable DOCKER_AUTH_CONFIG)", ""},
-		{append(login, "TART_REGISTRY_PASSWORD="+secret), []string{"pull", private, public}, 1, "image " + public + ": pulled", `private.test refuses user "bot"`},
+		{append(login, "TART_REGISTRY_PASSWORD="+secret), []string{"pull", private, public}, 1, "image " + public + ": up to date", `private.test refuses user "bot"`},
 		{nil, []string{"pull", private}, 1, "", "wants a login"},
 		{nil, []string{"pull", "registry.test/macos/nope"}, 1, "", "does not exist"},
 		{nil, []string{"pull", "base"}, 1, "", "a VM of this host cannot be pulled"},

@@ -80,7 +80,7 @@ func TestPromises(t *testing.T) {
 		"VNC":                      {variables: []string{"TART_EXECUTOR_VNC_ENABLED", "yes"}, calls: []string{"--vnc"}},
 		"bridged, by a job":        {variables: []string{"TART_EXECUTOR_BRIDGED", "en0"}, refused: "unless it is named with --unlock"},
 		"disk":                     {flags: []string{"--disk", data + "/file:ro"}, calls: []string{"--disk=" + data + "/file:ro"}},
-		"always pull":              {image: "registry.test/macos/base", variables: []string{"TART_EXECUTOR_ALWAYS_PULL", "true"}, calls: []string{"pull registry.test/macos/base:latest"}, says: []string{"pulled, sha256:"}},
+		"always pull":              {image: "registry.test/macos/base", variables: []string{"TART_EXECUTOR_ALWAYS_PULL", "true"}, calls: []string{"pull registry.test/macos/base:latest"}, says: []string{": pulled ", "  sha256:"}},
 		"never pull":               {image: "registry.test/macos/none", variables: []string{"TART_PULL_POLICY", "never"}, refused: "its pull policy is never"},
 		"excluded image":           {flags: []string{"-e", "^ba"}, refused: "(flag --exclude-image-expr)"},
 		"default image":            {flags: []string{"--default-image", "base"}, image: "-", says: []string{"image base: local VM"}},

@@ -139,7 +139,7 @@ func testSecretsOfEveryKind(t *testing.T, h *mac) {
 	look := &exposure{h: h}
 	r := h.run(j, look.into, func(o *trial.Options) { o.Token = h.secretOf("token") })
 	want(t, r, trial.Success, "", 0)
-	says(t, r, "pulled, sha256:", "masked [MASKED]")
+	says(t, r, ": pulled ", "masked [MASKED]")
 	switch build := r.Stage("build_script"); {
 	case build == nil || !slices.Equal(h.secretsIn(build.Stdout), []string{"masked"}):
 		t.Error("this test does not find the secret that the script itself tells")

@@ -34,8 +34,11 @@ type Puller struct {
 	RetryPause time.Duration
 }
 
-// Pulled is what Ensure says of an image that it has pulled.
-const Pulled = "pulled"
+// What Ensure says of an image that it has pulled, and of one that was there already and is still what the registry has.
+const (
+	Pulled   = "pulled"
+	UpToDate = "up to date"
+)
 
 // pullAttempts is for failures of network and registry. Tart itself tries each layer five times.
 const pullAttempts = 3
@@ -89,7 +92,8 @@ func (p *Puller) pullInTurn(ctx context.Context, ref Reference, policy string) (
 		client = client.Inheriting(lock)
 	}
 	crash.Point("image: turn to pull")
-	if _, here := client.Cached(ref.Name); here && policy != "always" {
+	before, here := client.Cached(ref.Name)
+	if here && policy != "always" {
 		return "pulled meanwhile by another job", nil
 	}
 	if p.Room != nil {
@@ -101,6 +105,9 @@ func (p *Puller) pullInTurn(ctx context.Context, ref Reference, policy string) (
 		return "", err
 	}
 	crash.Point("image: pulled")
+	if after, _ := client.Cached(ref.Name); before != "" && after == before {
+		return UpToDate, nil
+	}
 	return Pulled, nil
 }
 
@@ -123,7 +130,7 @@ func (p *Puller) pull(ctx context.Context, client *tart.Client, ref Reference) e
 	pause := p.RetryPause
 	for attempt := 1; ; attempt++ {
 		show := newThrottle(p.Say)
-		show.bar, show.host = p.Percent, ref.Host
+		show.bar, show.ref = p.Percent, ref
 		opt.Line = show.line
 		full, err := p.watched(ctx, func(ctx context.Context) error { return client.Pull(ctx, ref.Name, opt) })
 		if err == nil || ctx.Err() != nil {

@@ -253,6 +253,8 @@ func TestPullEndsBeforeTheDiskIsFull(t *testing.T) {
 func TestThrottle(t *testing.T) {
 	var said []string
 	th := newThrottle(func(format string, args ...any) { said = append(said, strings.TrimSpace(fmt.Sprintf(format, args...))) })
+	th.ref = Reference{Name: "r.example/o/macos:15"}
+	th.line("pulling r.example/o/macos:15...") // was said when the pull began
 	for _, line := range strings.Fields("manifest 0% 1% 9% 10% 11% 19% 25% 29% 30% 30% 99% 100% 100% nvram 0% 5% 12% 100% % x% 5%x") {
 		th.line(line)
 	}
@@ -275,7 +277,7 @@ func TestTurnAndRoom(t *testing.T) {
 	}{
 		{"if-not-present", "ok", false, nil, "turn room release", 1, "pulled"},
 		{"if-not-present", "", true, nil, "turn release", 0, "pulled meanwhile by another job"},
-		{"always", "ok", true, nil, "turn room release", 1, "pulled"},
+		{"always", "ok", true, nil, "turn room release", 1, "up to date"},
 		{"always", "", false, full, "turn room release", 0, ""},
 		{"always", "404", false, nil, "turn room release", 1, ""},
 		{"never", "", true, nil, "", 0, ""},

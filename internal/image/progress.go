@@ -9,7 +9,7 @@ import (
 type throttle struct {
 	say  func(string, ...any)
 	bar  func(percent int)
-	host string
+	ref  Reference
 	next int
 }
 
@@ -18,8 +18,9 @@ func newThrottle(say func(string, ...any)) *throttle { return &throttle{say: say
 func (t *throttle) line(line string) {
 	percent, ok := parsePercent(line)
 	switch {
+	case line == "pulling "+t.ref.Name+"...": // has been said
 	case !ok && line == "waiting for lock...": // tart pulls one image of a registry at a time
-		t.say("  waiting: another image of %s is being pulled on this host", t.host)
+		t.say("  waiting: another image of %s is being pulled on this host", t.ref.Host)
 	case !ok:
 		t.say("  %s", line)
 	case t.bar != nil:

@@ -108,12 +108,14 @@ func (p *preparation) ensureImage(ctx context.Context, ref image.Reference) erro
 		return err
 	}
 	pulled := done == image.Pulled
+	what, took := fmt.Sprintf("image %s: %s", ref.Name, done), time.Since(began)
+	p.stepLine(what, took)
 	var digest string
-	digest, p.image.found = p.tart.Cached(ref.Name)
-	if digest != "" && !strings.Contains(ref.Name, "@") {
-		done += ", " + digest
+	if digest, p.image.found = p.tart.Cached(ref.Name); digest != "" && !strings.Contains(ref.Name, "@") {
+		p.Log.Linef("  %s", digest) // it would push the times out of their column
+		what += ", " + digest
 	}
-	p.step(began, "image %s: %s", ref.Name, done)
+	p.noteStep(what, took)
 	if pulled {
 		p.keepBudget(ctx)
 	}

@@ -84,8 +84,14 @@ func (p *preparation) client() (*tart.Client, error) { return p.tart, nil }
 
 // step writes a line about a finished step.
 func (p *preparation) step(began time.Time, format string, args ...any) {
-	p.Log.Linef("  %-58s %s", fmt.Sprintf(format, args...), job.Took(time.Since(began)))
-	p.noteStep(fmt.Sprintf(format, args...), time.Since(began))
+	what, took := fmt.Sprintf(format, args...), time.Since(began)
+	p.stepLine(what, took)
+	p.noteStep(what, took)
+}
+
+// stepLine writes the line, with times below one another.
+func (p *preparation) stepLine(what string, took time.Duration) {
+	p.Log.Linef("  %-58s %s", what, job.Took(took))
 }
 
 // sweep removes what earlier crashes left, and earlier VMs of this very job: GitLab Runner tries prepare three times.
@@ -190,7 +196,7 @@ func (p *preparation) boot(ctx context.Context) error {
 			p.Log.Linef("%s", e.Note)
 			return
 		}
-		p.Log.Linef("  %-58s %s", e.Step, job.Took(e.Took))
+		p.stepLine(e.Step, e.Took)
 		p.noteStep(e.Step, e.Took)
 	})
 	if err != nil {
