@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,9 +43,9 @@ func TestDocumentation(t *testing.T) {
 			t.Errorf("no page has a command like %s %q (%s)", d.page, d.command, d.why)
 		}
 	}
-	for _, picture := range pictures {
-		if !h.met[picture[1]] {
-			t.Errorf("%s has no picture that begins with %q", picture[0], picture[1])
+	for _, u := range untried {
+		if !h.met[u.begins] {
+			t.Errorf("%s has no block that begins with %q (%s)", u.page, u.begins, u.why)
 		}
 	}
 	for _, name := range foreign {
@@ -74,7 +73,7 @@ type reader struct {
 	*mac
 	// used are the deviations that a command had.
 	used map[int]bool
-	// known are the flags and variables that there are, and met the pictures, and what is foreign, that a page has.
+	// known are the flags and variables that there are, and met the untried and the foreign that a page has.
 	known, met map[string]bool
 }
 
@@ -148,11 +147,12 @@ func (h *reader) playMac() {
 	for _, program := range []string{"bin/brew", "usr/local/bin/" + runnerconf.Name, "opt/homebrew/bin/gitlab-runner"} {
 		h.write(filepath.Join(h.played(), program), "#!/bin/sh\n")
 	}
-	config := filepath.Join(h.played(), "Users/ci/.gitlab-runner")
+	config := filepath.Join(h.played(), "Users/ci/.gitlab-runner") // the same directory under the reader's own name, here and on the Mac
+	links := []string{filepath.Join(h.home(), ".gitlab-runner"), filepath.Join(h.played(), h.home(), ".gitlab-runner")}
 	for _, dir := range []string{"Users/ci/.tart/vms", "Users/ci/Library/Logs"} {
 		err = errors.Join(err, os.MkdirAll(filepath.Join(h.played(), dir), 0o755))
 	}
-	err = errors.Join(err, os.Chmod(filepath.Join(config, "config.toml"), 0o600), os.Symlink(config, filepath.Join(h.home(), ".gitlab-runner")),
+	err = errors.Join(err, os.Chmod(filepath.Join(config, "config.toml"), 0o600), os.MkdirAll(filepath.Dir(links[1]), 0o755), os.Symlink(config, links[0]), os.Symlink(config, links[1]),
 		os.WriteFile(filepath.Join(h.played(), "var/db/dhcpd_leases"), []byte("{\n\tname=ci\n\tip_address=192.168.64.2\n\tlease=0x7fffffff\n}\n"), 0o644))
 	if err != nil {
 		h.t.Fatal(err)
@@ -174,15 +174,11 @@ func (h *reader) read(page string) {
 		case "yaml":
 			h.checkYAML(at, b.text)
 		case "json":
-			if !json.Valid([]byte(b.text)) {
-				h.t.Errorf("%s: not JSON", at)
-			}
+			h.checkJSON(at, b.text)
 		case "xml":
 			h.checkXML(at, b.text)
-		case "text":
-			h.checkPicture(at, b)
 		default:
-			h.t.Errorf("%s: nothing is known of how to try %q", at, b.language)
+			h.checkUntried(at, b)
 		}
 	}
 	h.typed(script)

@@ -138,15 +138,25 @@ func (h *reader) checkYAML(at, text string) {
 	}
 }
 
-// checkPicture has only blocks with nothing to try go by.
-func (h *reader) checkPicture(at string, b block) {
-	for _, picture := range pictures {
-		if b.page == picture[0] && strings.HasPrefix(b.text, picture[1]) {
-			h.met[picture[1]] = true
+// checkUntried has only blocks go by that the table names.
+func (h *reader) checkUntried(at string, b block) {
+	for _, u := range untried {
+		if b.page == u.page && strings.HasPrefix(b.text, u.begins) {
+			h.met[u.begins] = true
 			return
 		}
 	}
-	h.t.Errorf("%s: a block that nobody tries", at)
+	h.t.Errorf("%s: nothing is known of how to try a block of %q", at, b.language)
+}
+
+// checkJSON puts logins where the page says that they are.
+func (h *reader) checkJSON(at, text string) {
+	if !json.Valid([]byte(text)) {
+		h.t.Errorf("%s: not JSON", at)
+	}
+	if strings.Contains(text, `"auths"`) {
+		h.write(filepath.Join(h.project(), "auth.json"), text)
+	}
 }
 
 // checkXML reads a property list of launchd, and looks at the call of the driver in it.

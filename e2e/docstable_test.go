@@ -1,7 +1,12 @@
 package e2e
 
 // theImages are what the registries of the pages have, as arguments for `tartsim image create`: a reference, and flags.
-var theImages = [][]string{{theImage}}
+var theImages = [][]string{
+	{theImage, "--size", "25000000000"},
+	{"ghcr.io/cirruslabs/macos-sequoia-xcode:16.2"},
+	{"registry.example.com/ci/macos:15", "--registry-user", "ci", "--registry-password", "PASSWORD"},
+	{"registry.example.com/ci/xcode:16", "--registry-user", "ci", "--registry-password", "PASSWORD", "--size", "25000000000", "--pull-duration", "1s"},
+}
 
 // deviation is a command of the pages that is not typed as it stands there.
 type deviation struct {
@@ -37,6 +42,12 @@ var deviations = []deviation{
 	{page: "docs/hold.md", command: `gitlab-runner-tart-driver release 4711 .*`, why: "the job has to be over first",
 		before: `gitlab-runner-tart-driver ssh 4711 -- touch /tmp/go; until gitlab-runner-tart-driver ps --json | grep held_until; do sleep 0.1; done`},
 
+	{page: "docs/images.md", command: `tart login (\S+) .*`, why: "it asks for user and password", instead: `printf PASSWORD | tart login $1 --username ci --password-stdin`},
+	{page: "docs/running-many-macs.md", command: `.* setup .*--config .*`, why: "the file is put onto the Mac",
+		before: `cp "$DIR/blocks/running-many-macs.md-0.toml" ~/.gitlab-runner/tart-driver.toml`},
+	{page: "docs/running-many-macs.md", command: `(for .*)ssh "\$mac" /usr/local/bin/(.*)`, why: "there is one Mac", instead: `$1$2`},
+	{command: `launchctl .*`, why: "launchd is a Mac's"},
+
 	{page: "docs/tartsim.md", command: `go build -o (\S+) .*`, why: "it is built already", instead: `ln -s "$$DIR/bin/tartsim" "$1"`},
 	{page: "docs/tartsim.md", command: `ssh admin@(\$\(tart ip job --wait 10\)) .*`, why: "ssh asks for a password", instead: `echo $1`},
 }
@@ -46,10 +57,11 @@ var places = map[string][2]string{
 	"docs/tartsim.md": {"/tmp/", "$DIR/t/"},
 }
 
-// pictures are blocks of text that say nothing to try: the page, and how they begin.
-var pictures = [][2]string{
-	{"docs/design.md", "gitlab-runner ─► config"},              // the processes
-	{"docs/design.md", "cmd/gitlab-runner-tart-driver   main"}, // the packages
+// untried are blocks that nothing is done with.
+var untried = []struct{ page, begins, why string }{
+	{"docs/design.md", "gitlab-runner ─► config", "a picture"},
+	{"docs/design.md", "cmd/gitlab-runner-tart-driver   main", "a list"},
+	{"docs/images.md", "packer {", "Packer and its plugin are not here"},
 }
 
 // foreign are flags and variables that pages name and the driver's help and table don't: hidden ones, and those of other programs.

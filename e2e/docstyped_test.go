@@ -130,10 +130,14 @@ func (c command) compare(t *testing.T, printed string) {
 		}
 		pattern.WriteString(`\n`)
 	}
+	printed = colours.ReplaceAllString(printed, "")
 	if !regexp.MustCompile(`^` + pattern.String() + `$`).MatchString(printed) {
 		t.Errorf("%s:%d: %q prints\n%s\nand the page says\n%s", c.page, c.line, c.text, printed, strings.Join(c.shows, "\n"))
 	}
 }
+
+// colours are what a page can't show, and what marks sections in GitLab's log.
+var colours = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
 
 // varying are the parts of what is printed that are others each time.
 var varying = regexp.MustCompile(`…|grtd-[a-z0-9-]+|[0-9]+(?:\.[0-9]+)?| +`)
