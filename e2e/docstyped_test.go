@@ -96,8 +96,8 @@ func (h *reader) deviate(c command) (text, before string, code int) {
 	return text, before, code
 }
 
-// compare checks that a command prints what its page says. There … stands for anything, and on a line of its own for any lines; a number stands for any
-// number, spaces for any spaces, and the name of a VM for any.
+// compare checks that a command prints what its page says. There … stands for anything, and on a line of its own for any lines; a number or an age stands
+// for any, spaces for any spaces, and the name of a VM for any.
 func (c command) compare(t *testing.T, printed string) {
 	t.Helper()
 	if c.shows == nil {
@@ -123,6 +123,8 @@ func (c command) compare(t *testing.T, printed string) {
 				pattern.WriteString(` +`)
 			case found[0] == 'g':
 				pattern.WriteString(`grtd-[a-z0-9-]+`)
+			case strings.ContainsAny(found, "dhms"):
+				pattern.WriteString(age)
 			default:
 				pattern.WriteString(`[0-9]+(?:\.[0-9]+)?`)
 			}
@@ -139,5 +141,8 @@ func (c command) compare(t *testing.T, printed string) {
 // colours are what a page can't show, and what marks sections in GitLab's log.
 var colours = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
 
+// age is one as ps prints it, such as 3m20s.
+const age = `(?:[0-9]+[dhm])?[0-9]+[dhms]\b`
+
 // varying are the parts of what is printed that are others each time.
-var varying = regexp.MustCompile(`…|grtd-[a-z0-9-]+|[0-9]+(?:\.[0-9]+)?| +`)
+var varying = regexp.MustCompile(`…|grtd-[a-z0-9-]+|` + age + `|[0-9]+(?:\.[0-9]+)?| +`)

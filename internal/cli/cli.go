@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -74,6 +75,9 @@ func newRoot(env Env) *cobra.Command {
 	root.SetVersionTemplate("{{.Name}} {{.Version}}" + commit(env) + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	addCommands(root, env)
+	if !isStage(env.Args) || slices.Contains(env.Args, "--help") || slices.Contains(env.Args, "-h") {
+		wrapHelp(root, terminalWidth(env.Stdout))
+	}
 	for _, cmd := range root.Commands() {
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {

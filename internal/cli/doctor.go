@@ -115,7 +115,7 @@ func (o doctorOutput) result(r doctor.Result) {
 		if f.Status != r.Status && (f.Status == doctor.Pass || f.Status == doctor.Skip) {
 			continue // what is well beside what is not
 		}
-		fmt.Fprintf(o.w, "%s  %-*s  %s\n", o.coloured(f.Status), indent-8, name, job.Printable(f.Reason))
+		fmt.Fprintf(o.w, "%s  %-*s  %s\n", o.coloured(f.Status), indent-8, name, wrap(job.Printable(f.Reason), o.width, indent))
 		if f.Fix != "" {
 			fmt.Fprintf(o.w, "%s%s %s\n", strings.Repeat(" ", indent), o.paint("1", "fix:"), job.Printable(f.Fix))
 		}

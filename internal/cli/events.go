@@ -56,6 +56,9 @@ func showEvents(ctx context.Context, env Env, state *host.State, last int, follo
 		if asJSON {
 			return writeJSONLine(env.Stdout, e)
 		}
+		if routine(e) {
+			return nil
+		}
 		_, err := fmt.Fprintf(env.Stdout, "%s  %s\n", p.paint(dim, e.Time.Local().Format("2006-01-02 15:04:05")), p.describeEvent(e, true))
 		return err
 	}
@@ -65,6 +68,9 @@ func showEvents(ctx context.Context, env Env, state *host.State, last int, follo
 	events, err := state.History().Events()
 	if err != nil {
 		return unreadable(err)
+	}
+	if !asJSON {
+		events = slices.DeleteFunc(events, routine)
 	}
 	if last >= 0 {
 		events = events[max(0, len(events)-last):]
@@ -76,6 +82,9 @@ func showEvents(ctx context.Context, env Env, state *host.State, last int, follo
 	}
 	return nil
 }
+
+// routine is what the end of prepare says, too.
+func routine(e history.Event) bool { return e.Kind == history.VMReady || e.Kind == history.VMKept }
 
 // unreadable blames whoever asks for what can't be read.
 func unreadable(err error) error {

@@ -260,5 +260,5 @@ func (p painter) writeExplained(w io.Writer, title string, explained []settings.
 		}
 		rows = append(rows, []cell{{e.Setting.Name, colour}, {value, colour}, {string(e.Origin), colour}, {access, ""}})
 	}
-	return p.writeTable(w, []string{"SETTING", "VALUE", "FROM", "MAY CHANGE IT"}, rows)
+	return p.writeFitted(w, []column{{"SETTING", 0, 0}, {"VALUE", 20, 0}, {"FROM", 0, 0}, {"MAY CHANGE IT", 0, 0}}, rows)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -212,7 +211,7 @@ func newImagesListCommand(env Env) *cobra.Command {
 			if asJSON {
 				return writeImagesJSON(env.Stdout, infos)
 			}
-			return writeImagesTable(env.Stdout, infos)
+			return newPainter(env).writeImages(env.Stdout, infos)
 		})
 	cmd.Long = "Lists the images of registries that are kept on this host, those used most recently first."
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON: an array of objects with reference, digest, size_gb, last_used, waiting and jobs")
@@ -264,9 +263,9 @@ func writeImagesJSON(w io.Writer, infos []lifecycle.ImageInfo) error {
 	return encoder.Encode(rows)
 }
 
-func writeImagesTable(w io.Writer, infos []lifecycle.ImageInfo) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "REFERENCE\tDIGEST\tSIZE\tLAST USED\tUSED BY")
+// writeImages writes images for people.
+func (p painter) writeImages(w io.Writer, infos []lifecycle.ImageInfo) error {
+	var rows [][]cell
 	for _, info := range infos {
 		var users []string
 		for _, r := range info.Jobs {
@@ -276,11 +275,10 @@ func writeImagesTable(w io.Writer, infos []lifecycle.ImageInfo) error {
 			users = append(users, "a job that is starting, or a pull")
 		}
 		for _, name := range references(info) {
-			fmt.Fprintf(table, "%s\t%s\t%g GB\t%s\t%s\n", job.Printable(name), shortDigest(info.DigestHex()), info.SizeGB, lastUsed(info.Used),
-				job.Printable(strings.Join(users, ", ")))
+			rows = append(rows, plain(name, shortDigest(info.DigestHex()), fmt.Sprintf("%g GB", info.SizeGB), lastUsed(info.Used), strings.Join(users, ", ")))
 		}
 	}
-	return table.Flush()
+	return p.writeFitted(w, []column{{"REFERENCE", 24, 0}, {"DIGEST", 0, 1}, {"SIZE", 0, 0}, {"LAST USED", 0, 0}, {"USED BY", 24, 0}}, rows)
 }
 
 // shortDigest is the part of a digest that people compare.

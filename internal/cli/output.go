@@ -20,12 +20,17 @@ import (
 	"gitlab-runner-tart-driver/internal/settings"
 )
 
-// painter colours text for a person at a terminal, and nothing else.
-type painter struct{ colours bool }
+// painter colours text for a person at a terminal, and makes it fit; nothing else.
+type painter struct {
+	colours bool
+	// width is that of the terminal, or 0.
+	width int
+}
 
 func newPainter(env Env) painter {
 	// https://no-color.org
-	return painter{isTerminal(env.Stdout) && job.Environ(env.Environ).Get("NO_COLOR") == "" && job.Environ(env.Environ).Get("TERM") != "dumb"}
+	colours := isTerminal(env.Stdout) && job.Environ(env.Environ).Get("NO_COLOR") == "" && job.Environ(env.Environ).Get("TERM") != "dumb"
+	return painter{colours, terminalWidth(env.Stdout)}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -91,7 +96,7 @@ func (p painter) writeTable(w io.Writer, header []string, rows [][]cell) error {
 		for i, c := range row {
 			b.WriteString(p.paint(c.colour, c.text))
 			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+2))
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+columnGap))
 			}
 		}
 		b.WriteByte('\n')

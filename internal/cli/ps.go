@@ -17,6 +17,7 @@ const psLong = `Lists the jobs of this host with their VMs, and the jobs that wa
 
 STATE is what a job is at, as far as that is known: prepare, the script that GitLab Runner has called (such as build_script), between scripts,
 cleanup, held, VM has ended, or stale for a VM that nobody answers for any more. CPU and MEMORY are those of the VM's own tart run, by ps.
+A terminal that is too narrow shows the ends of long names, and leaves out the columns that matter least; a pipe and --json get all.
 
 Exit codes
   0    all is well, stale VMs included
@@ -144,7 +145,9 @@ func (p painter) writeJobs(w io.Writer, r psReport) error {
 			rows = append(rows, append(plain(j.JobID, j.Project, j.VM, number(j.Slot)),
 				append([]cell{state}, plain(j.age(), j.Image, j.Address, percent(j.CPUPercent), megabytes(j.MemoryMB))...)...))
 		}
-		if err := p.writeTable(w, []string{"JOB", "PROJECT", "VM", "SLOT", "STATE", "AGE", "IMAGE", "ADDRESS", "CPU", "MEMORY"}, rows); err != nil {
+		columns := []column{{"JOB", 0, 0}, {"PROJECT", 12, 0}, {"VM", 0, 4}, {"SLOT", 0, 2}, {"STATE", 0, 0}, {"AGE", 0, 0}, {"IMAGE", 20, 0}, {"ADDRESS", 0, 3},
+			{"CPU", 0, 1}, {"MEMORY", 0, 3}}
+		if err := p.writeFitted(w, columns, rows); err != nil {
 			return err
 		}
 	}
@@ -156,7 +159,7 @@ func (p painter) writeJobs(w io.Writer, r psReport) error {
 		if len(r.Jobs) > 0 {
 			fmt.Fprintln(w)
 		}
-		if err := p.writeTable(w, []string{"IN LINE", "JOB", "PROJECT", "IMAGE", "WAITS", "PID"}, rows); err != nil {
+		if err := p.writeFitted(w, []column{{"IN LINE", 0, 0}, {"JOB", 0, 0}, {"PROJECT", 12, 0}, {"IMAGE", 20, 0}, {"WAITS", 0, 0}, {"PID", 0, 1}}, rows); err != nil {
 			return err
 		}
 	}

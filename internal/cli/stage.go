@@ -86,7 +86,8 @@ func addFlags(flags *pflag.FlagSet, stage string) map[string]string {
 	given := map[string]string{}
 	for _, row := range settings.Table() {
 		shown := slices.Contains(row.Stages, stage)
-		f := flags.VarPF(&flagValue{given: given, row: row}, row.Name, row.Short, row.Help+variablesHelp(row))
+		help := strings.ReplaceAll(row.Help, "`", "") // pflag would take what is quoted so for the name of the value
+		f := flags.VarPF(&flagValue{given: given, row: row}, row.Name, row.Short, help+variablesHelp(row))
 		f.Hidden = !shown
 		if row.IsSwitch() {
 			f.NoOptDefVal = "true"
