@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -81,6 +82,7 @@ func Main(environ []string, stderr *os.File) error {
 	for fd := fdControl; fd <= fdSlot; fd++ {
 		unix.CloseOnExec(fd) // or every tart would hold the locks; `tart run` gets the slot's on purpose
 	}
+	debug.SetGCPercent(25)                               // it mostly waits, and there is one for each VM
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // the guest's password is in this process's memory
 	inherited := os.NewFile(fdControl, "control")
 	control, err := net.FileConn(inherited)
@@ -194,7 +196,6 @@ func (k *Keeper) boot() {
 	go k.watchRun(run)
 	k.tell(Event{Ready: &info})
 	k.standBy()
-	k.state.History().Prune(k.p.History, time.Now()) // here, because nobody waits for it
 }
 
 // tellLimit is how long prepare may take to read an event.
@@ -224,6 +225,7 @@ func (k *Keeper) watchControl(in *receiver) {
 	k.triggers <- committed
 	crash.Point("keeper: took over")
 	_ = send(k.control, Reply{Version: ProtocolVersion})
+	k.state.History().Prune(k.p.History, time.Now()) // here, because nobody waits for it
 }
 
 // watchRun waits for the VM to end by itself.
