@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"os/exec"
 	"strings"
+	"time"
 
 	"gitlab-runner-tart-driver/bench/report"
+	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/trial/script"
 )
 
@@ -18,6 +22,7 @@ func (b *bench) measureRun(ctx context.Context) error {
 		bare:   b.figure("run", name, report.Milliseconds, open+", without a login shell"),
 		cpu:    b.figure("run", name+", CPU of the client's processes", report.Milliseconds, open),
 	}
+	first := b.figure("run", "login and a first command `true`, without a process of their own", report.Milliseconds, "")
 	return b.holdAll(ctx, script.Prepare, func(ctx context.Context, all []*held) error {
 		own, remove, err := b.sshClient(all[0].guest)
 		if err != nil {
@@ -40,9 +45,30 @@ func (b *bench) measureRun(ctx context.Context) error {
 			if err := f.addSSH(ctx, own, shared); err != nil {
 				return err
 			}
+			took, err := firstCommand(ctx, all[0].guest)
+			if err != nil {
+				return err
+			}
+			first.AddTime(report.Driver, took)
 		}
 		return nil
 	})
+}
+
+// firstCommand is what `prepare` waits for at least, once a guest's SSH server listens.
+func firstCommand(ctx context.Context, addr netip.AddrPort) (time.Duration, error) {
+	began := time.Now()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return 0, err
+	}
+	s, err := guest.Connect(ctx, conn, guest.Login{User: guestUser, Password: guestUser}, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	_, err = s.Exec(ctx, "true", guest.Streams{})
+	return time.Since(began), err
 }
 
 // nothing is a script.

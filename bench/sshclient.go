@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// guestUser is the user of the stand-in's images, and the password.
+const guestUser = "admin"
+
 // sshClient is OpenSSH's client for one guest, set up as somebody would who scripts it: no questions, no files of the user, the password by
 // SSH_ASKPASS.
 type sshClient struct {
@@ -29,7 +32,7 @@ func (b *bench) sshClient(guest netip.AddrPort) (c *sshClient, remove func(), er
 	}
 	c = &sshClient{dir: dir, askpass: filepath.Join(dir, "askpass"), guest: guest}
 	c.environ = append(b.host.environ(), "SSH_ASKPASS="+c.askpass, "SSH_ASKPASS_REQUIRE=force", "DISPLAY=none")
-	err = os.WriteFile(c.askpass, []byte("#!/bin/sh\necho admin\n"), 0o700)
+	err = os.WriteFile(c.askpass, []byte("#!/bin/sh\necho "+guestUser+"\n"), 0o700)
 	return c, func() { _ = os.RemoveAll(dir) }, err
 }
 
@@ -37,7 +40,7 @@ func (b *bench) sshClient(guest netip.AddrPort) (c *sshClient, remove func(), er
 func (c *sshClient) command(ctx context.Context, line string, options ...string) *exec.Cmd {
 	args := []string{"-F", "none", "-T", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
 		"-o", "PreferredAuthentications=password,keyboard-interactive", "-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1",
-		"-l", "admin", "-p", strconv.Itoa(int(c.guest.Port()))}
+		"-l", guestUser, "-p", strconv.Itoa(int(c.guest.Port()))}
 	if c.master != "" {
 		args = append(args, "-S", c.master)
 	}
