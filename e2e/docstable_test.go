@@ -33,7 +33,7 @@ var deviations = []deviation{
 
 	{page: "README.md", command: `(CI_SERVER_URL=.*)glrt-… (gitlab-runner-tart-driver setup)`, why: "a token is not shown, and there is nobody to ask",
 		instead: `${1}glrt-abcdefghijklmnop $2 --yes`},
-	{page: "docs/getting-started.md", command: `(gitlab-runner-tart-driver setup( --image [^#]*)?)(#.*)?`, why: "there is nobody to ask", instead: `$1 --yes`},
+	{page: "docs/getting-started.md", command: `(gitlab-runner-tart-driver setup( --(image|tls-ca-file|no-verify)[^#]*)?)(#.*)?`, why: "there is nobody to ask", instead: `$1 --yes`},
 
 	{command: `(gitlab-runner-tart-driver (ps --watch|events -f|logs 4711 -f))`, why: "they go on until ^C", instead: `endless $1`},
 	{page: "docs/debugging.md", command: `.* --job-response .*`, why: "GitLab Runner has the file", before: `cp "$TMPDIR"/custom-executor*/response.json .`},
@@ -70,5 +70,6 @@ var foreign = []string{
 	"TART_REGISTRY_HOSTNAME",                                                 // gitlab-tart-executor's
 	"TART_HOME",                                                              // Tart's
 	"rosetta", "serial", "vnc-experimental", "resolver", "provisioning-opts", // of tart
-	"net", // of unshare
+	"net",      // of unshare
+	"snapshot", // of goreleaser
 }

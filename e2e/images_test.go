@@ -149,7 +149,7 @@ func TestCachedImageCostsNothingMore(t *testing.T) {
 	h.forgetCalls()
 	r := h.run(imageJob("registry.test/macos/base"))
 	want(t, r, trial.Success, "", 0)
-	says(t, r, "image "+public+": cached, "+digest)
+	says(t, r, "image "+public+": cached", "\n  "+digest+"\n")
 	var commands []string
 	for _, argv := range h.calls() {
 		if argv[0] != "ip" { // several take turns, beside run
