@@ -15,9 +15,9 @@ import (
 // The programs below run in the guest. Each is handed to /bin/sh by whatever login shell the user has, in single quotes: so they
 // are one line each and hold no single quote, no exclamation mark and no newline, which csh and fish would see something in.
 
-// runProgram receives the path of a shell, the length of a script in bytes, and the script on its stdin, the first two as a line each. It takes the script whole before it starts it, for a shell that reads its program from a pipe reads it
-// byte by byte and shares it with the script's own commands. It leaves its process group's number where endProgram finds it.
-// The first file is the agreement between the two: whoever makes it first decides whether the script runs at all. What fails
+// runProgram receives the path of a shell, the length of a script in bytes, and the script on its stdin, the first two as a line each. It takes the
+// script whole before it starts it, for a shell that reads its program from a pipe reads it byte by byte and shares it with the script's own commands. It leaves
+// its process group's number where endProgram finds it. The first file is the agreement between the two: whoever makes it first decides whether the script runs at all. What fails
 // before the script starts ends in `no`, which the transport defines, so that no exit status of a script can be mistaken for it. So does
 // the transport define t, as 0 and the process, where that can't lead a group: then it is the process tree that is to be ended.
 //

@@ -13,9 +13,11 @@ import (
 )
 
 const (
-	logSuffix  = ".log"
-	recordName = "record.json"
-	stampName  = "pruned"
+	logSuffix = ".log"
+	stampName = "pruned"
+
+	// RecordName is the file of a VM's directory that says whose it is; it is kept with the logs.
+	RecordName = "record.json"
 )
 
 // Finished is a VM that is gone, whose logs are kept.
@@ -41,7 +43,7 @@ func (s Store) Keep(vm, from string) {
 	if os.MkdirAll(to, 0o700) != nil {
 		return
 	}
-	for _, name := range append(names, recordName) {
+	for _, name := range append(names, RecordName) {
 		_ = os.Rename(filepath.Join(from, name), filepath.Join(to, name)) // a VM's name is never used twice: nothing is replaced
 	}
 }
@@ -86,7 +88,7 @@ func (s Store) Finished() ([]Finished, error) {
 	for i := range all {
 		f := &all[i]
 		vm, ended, dir := f.VM, f.Ended, f.Dir
-		if raw, err := os.ReadFile(filepath.Join(dir, recordName)); err == nil {
+		if raw, err := os.ReadFile(filepath.Join(dir, RecordName)); err == nil {
 			_ = json.Unmarshal(raw, f) // damaged: its name is left
 		}
 		f.VM, f.Ended, f.Dir = vm, ended, dir

@@ -57,11 +57,8 @@ type Entry struct {
 	mu     sync.Mutex // held while the record changes
 }
 
-// Files of a record's directory.
-const (
-	recordName = "record.json"
-	lockName   = "lock"
-)
+// lockName is a record's lock, beside the record and the logs.
+const lockName = "lock"
 
 // Prefixes of a record directory that is being made (then comes the maker's pid), and of one that is being removed.
 const (
@@ -198,7 +195,7 @@ func (s *State) finishRemoval(vm, dir string) {
 	defer lock.Release()
 	if s.Owns(vm) && len(history.Logs(dir)) > 0 {
 		rec := Record{VM: vm}
-		if raw, err := os.ReadFile(filepath.Join(dir, recordName)); err == nil {
+		if raw, err := os.ReadFile(filepath.Join(dir, history.RecordName)); err == nil {
 			if r, err := parseRecord(raw); err == nil && r.VM == vm {
 				rec = r
 			}
@@ -243,7 +240,7 @@ func (s *State) RunLog(name string) string { return filepath.Join(s.EntryDir(nam
 func (s *State) KeeperLog(name string) string { return filepath.Join(s.EntryDir(name), "keeper.log") }
 
 func (s *State) read(name string) (Record, error) {
-	path := filepath.Join(s.EntryDir(name), recordName)
+	path := filepath.Join(s.EntryDir(name), history.RecordName)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return Record{}, fmt.Errorf("read record: %w", err)
@@ -271,7 +268,7 @@ func writeRecord(dir string, rec Record) error {
 	if err != nil {
 		return err
 	}
-	return writeFileAtomic(filepath.Join(dir, recordName), append(raw, '\n'))
+	return writeFileAtomic(filepath.Join(dir, history.RecordName), append(raw, '\n'))
 }
 
 // Update changes the record on disk.

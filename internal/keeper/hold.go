@@ -119,7 +119,7 @@ func (k *Keeper) hold(timer *time.Timer, t trigger) {
 
 // watchQueue gives the VM up when another job needs its place.
 func (k *Keeper) watchQueue() {
-	tick := time.NewTicker(watchInterval)
+	tick := time.NewTicker(queueInterval)
 	defer tick.Stop()
 	for {
 		select {

@@ -38,6 +38,8 @@ const (
 	lastBytes = 300 * time.Millisecond
 	// watchInterval is how often the keeper looks whether GitLab Runner still lives.
 	watchInterval = 2 * time.Second
+	// queueInterval is how often the keeper of a held VM looks whether a job waits for its place.
+	queueInterval = time.Second
 	// jobDirMisses is how often in a row the job's directory must be missing.
 	jobDirMisses = 2
 )

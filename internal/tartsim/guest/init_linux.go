@@ -172,7 +172,7 @@ func (g *guestInit) startSSH() {
 	case g.spec.SSHFault == SSHNever:
 		return
 	case g.spec.SSHFault == SSHDrops:
-		err = g.dropConnections()
+		err = g.eachConnection(g.dropConnection)
 	case g.spec.SSHServer == simconf.SSHOpenSSH:
 		err = g.startOpenSSH()
 	default:

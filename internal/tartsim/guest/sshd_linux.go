@@ -51,7 +51,7 @@ func (g *guestInit) startOpenSSH() error {
 		return err
 	}
 	if g.spec.mac() {
-		return g.serveByLaunchd()
+		return g.eachConnection(g.serveByLaunchd)
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -73,8 +73,21 @@ func (g *guestInit) startSSHD(mode string, stdio *os.File) error {
 	return err
 }
 
-// serveByLaunchd listens, and hands each connection to a server of its own.
-func (g *guestInit) serveByLaunchd() error {
+// serveByLaunchd hands each connection to a server of its own.
+func (g *guestInit) serveByLaunchd(conn *net.TCPConn) error {
+	file, err := conn.File() // a copy
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	return g.startSSHD("-i", file)
+}
+
+// dropConnection plays an SSH server that accepts and hangs up without a word.
+func (g *guestInit) dropConnection(*net.TCPConn) error { return nil }
+
+// eachConnection takes connections to the guest's SSH port, hands each to handle, and closes what is left of it.
+func (g *guestInit) eachConnection(handle func(*net.TCPConn) error) error {
 	listener, err := g.listenSSH()
 	if err != nil {
 		return err
@@ -84,13 +97,8 @@ func (g *guestInit) serveByLaunchd() error {
 		if err != nil {
 			return err
 		}
-		file, err := conn.(*net.TCPConn).File()
-		_ = conn.Close() // file is a copy
-		if err != nil {
-			return err
-		}
-		err = g.startSSHD("-i", file)
-		_ = file.Close()
+		err = handle(conn.(*net.TCPConn))
+		_ = conn.Close()
 		if err != nil {
 			return err
 		}
@@ -115,20 +123,5 @@ func (g *guestInit) closeSSH() {
 	defer g.mu.Unlock()
 	if g.sshListener != nil {
 		_ = g.sshListener.Close()
-	}
-}
-
-// dropConnections plays an SSH server that accepts and hangs up without a word.
-func (g *guestInit) dropConnections() error {
-	listener, err := g.listenSSH()
-	if err != nil {
-		return err
-	}
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
-			return err
-		}
-		_ = conn.Close()
 	}
 }
