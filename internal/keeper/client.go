@@ -114,13 +114,12 @@ func (s *Started) Await(ctx context.Context, event func(Event)) (guest.Info, err
 	}
 }
 
-// Commit lets go of the keeper: the VM is the job's now. Without it, the keeper destroys the VM when prepare ends.
+// Commit lets go of the keeper: the VM is the job's now, and what led there is noted. Without it, and when it fails, the keeper destroys the VM.
 func (s *Started) Commit() error {
 	_ = s.conn.SetDeadline(time.Now().Add(commitLimit))
 	err := send(s.conn, Request{Version: ProtocolVersion, Op: opCommit})
 	if err == nil {
-		var r Reply
-		err = s.in.next(&r)
+		_, err = s.in.reply()
 	}
 	s.conn.Close()
 	if err != nil {

@@ -59,6 +59,7 @@ type Keeper struct {
 	condemned context.Context
 	condemn   context.CancelCauseFunc
 
+	taken  chan struct{} // closed when the VM is the job's
 	vmGone chan struct{} // closed when the VM has ended by itself
 	lost   error         // why it has; set before vmGone is closed
 
@@ -103,7 +104,7 @@ func Main(environ []string, stderr *os.File) error {
 	}
 	crash.Point("keeper: begun")
 	k := &Keeper{p: p, control: conn, log: log.New(stderr, "", log.LstdFlags|log.Lmicroseconds|log.LUTC), triggers: make(chan trigger, 16),
-		vmGone: make(chan struct{})}
+		taken: make(chan struct{}), vmGone: make(chan struct{})}
 	k.condemned, k.condemn = context.WithCancelCause(context.Background())
 	if k.state, err = host.Open(p.StateDir); err != nil {
 		return err
@@ -174,6 +175,9 @@ func (k *Keeper) live(in *receiver) error {
 		default:
 			k.noteWay(at, t, time.Time{})
 		}
+		if t == committed {
+			close(k.taken)
+		}
 	}
 	err = k.destroy()
 	listener.Close()
@@ -225,9 +229,20 @@ func (k *Keeper) watchControl(in *receiver) {
 		return
 	}
 	k.triggers <- committed
-	crash.Point("keeper: took over")
-	_ = send(k.control, Reply{Version: ProtocolVersion})
-	k.state.History().Prune(k.p.History, time.Now()) // here, because nobody waits for it
+	var refusal error
+	select {
+	case <-k.taken:
+		crash.Point("keeper: took over")
+		_ = send(k.control, Reply{Version: ProtocolVersion})
+		k.state.History().Prune(k.p.History, time.Now()) // here, because nobody waits for it
+		return
+	case <-k.vmGone:
+		refusal = k.lost
+	case <-k.condemned.Done():
+		refusal = fmt.Errorf("the VM is being destroyed: %w", context.Cause(k.condemned))
+	}
+	_ = send(k.control, Reply{Version: ProtocolVersion, Failed: packFailure(refusal)})
+	k.triggers <- prepareGone
 }
 
 // watchRun waits for the VM to end by itself.

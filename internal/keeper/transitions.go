@@ -84,7 +84,6 @@ var transitions = map[phase]map[trigger]phase{
 		signaled:    destroying,
 	},
 	dead: {
-		committed:   dead,
 		prepareGone: destroying,
 		stopAsked:   destroying,
 		runnerGone:  destroying,

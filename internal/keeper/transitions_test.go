@@ -152,7 +152,7 @@ func TestTransitions(t *testing.T) {
 		{kept, prepareGone, ""}, // prepare is expected to end
 		{kept, vmEnded, dead},
 		{kept, ladderClimbed, ""},
-		{dead, committed, dead}, // stages are told why until cleanup comes
+		{dead, committed, ""}, // prepare is told so
 		{dead, prepareGone, destroying},
 		{dead, vmEnded, ""},
 		{kept, holdBegins, held},
