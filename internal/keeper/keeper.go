@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -85,7 +84,6 @@ func Main(environ []string, stderr *os.File) error {
 	for fd := fdControl; fd <= fdSlot; fd++ {
 		unix.CloseOnExec(fd) // or every tart would hold the locks; `tart run` gets the slot's on purpose
 	}
-	debug.SetGCPercent(25)                               // it mostly waits, and there is one for each VM
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // the guest's password is in this process's memory
 	inherited := os.NewFile(fdControl, "control")
 	control, err := net.FileConn(inherited)
