@@ -30,7 +30,7 @@ const (
 	// powerOffLimit is how long a VM may take to end by SIGINT, before SIGKILL.
 	powerOffLimit = 5 * time.Second
 	// destroyLimit is how long others wait for a keeper to destroy its VM.
-	destroyLimit = 60 * time.Second
+	destroyLimit = 90 * time.Second
 	// cancelLimit is how long run waits for a script to be ended.
 	cancelLimit = 40 * time.Second
 	// lastBytes is how long after a VM's end its last output may take to be read from the connection.

@@ -25,7 +25,7 @@ const (
 	// own waits. It only matters where the runner can't be watched.
 	deadlineMargin = 30 * time.Minute
 	// tidyLimit bounds the clearing up after a prepare that failed.
-	tidyLimit = time.Minute
+	tidyLimit = 90 * time.Second
 )
 
 // preparation is a prepare under way.

@@ -106,6 +106,23 @@ func Ancestors(pid int) []ID {
 	return chain
 }
 
+// Descendants returns the living processes that pid has started, and those that they have in their turn. One whose parent has ended is not found.
+func Descendants(pid int) []ID {
+	processes := all()
+	found := map[int]bool{pid: true}
+	var family []ID
+	for grown := true; grown; {
+		grown = false
+		for child, in := range processes {
+			if !in.zombie && found[in.ppid] && !found[child] {
+				found[child], grown = true, true
+				family = append(family, ID{PID: child, Start: in.start, Boot: boot()})
+			}
+		}
+	}
+	return family
+}
+
 // Common returns the nearest process that is in both chains. Two stages of one job have their GitLab Runner process (or `try`)
 // in common, whatever sudo or wrapper script stands between; what stands between ends with its stage.
 func Common(a, b []ID) (ID, bool) {

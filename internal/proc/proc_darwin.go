@@ -22,12 +22,26 @@ func lookup(pid int) (info, error) {
 	if int(kp.Proc.P_pid) != pid {
 		return info{}, ErrGone
 	}
+	return infoOf(kp), nil
+}
+
+func infoOf(kp *unix.KinfoProc) info {
 	start := kp.Proc.P_starttime
 	return info{
 		ppid:   int(kp.Eproc.Ppid),
 		start:  start.Sec*1_000_000 + int64(start.Usec),
 		zombie: kp.Proc.P_stat == zombie,
-	}, nil
+	}
+}
+
+// all are the processes that can be looked up, by pid.
+func all() map[int]info {
+	processes := map[int]info{}
+	kps, _ := unix.SysctlKinfoProcSlice("kern.proc.all")
+	for i := range kps {
+		processes[int(kps[i].Proc.P_pid)] = infoOf(&kps[i])
+	}
+	return processes
 }
 
 // bootID uses kern.bootsessionuuid and not kern.boottime, which moves when the clock is set.

@@ -40,6 +40,20 @@ func lookup(pid int) (info, error) {
 	return info{ppid: parent, start: began, zombie: fields[state] == "Z" || fields[state] == "X"}, nil
 }
 
+// all are the processes that can be looked up, by pid.
+func all() map[int]info {
+	processes := map[int]info{}
+	dirs, _ := os.ReadDir("/proc")
+	for _, d := range dirs {
+		if pid, err := strconv.Atoi(d.Name()); err == nil {
+			if in, err := lookup(pid); err == nil {
+				processes[pid] = in
+			}
+		}
+	}
+	return processes
+}
+
 func bootID() string {
 	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

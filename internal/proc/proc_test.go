@@ -3,6 +3,7 @@ package proc
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -67,5 +68,41 @@ func TestCommonAncestor(t *testing.T) {
 	}
 	if got, ok := Common([]ID{a}, []ID{b}); ok {
 		t.Errorf("strangers have %v in common", got)
+	}
+}
+
+func TestDescendants(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command("sh", "-c", "sh -c 'echo up; read -r x'; true")
+	cmd.Stdout = w
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if _, err := r.Read(make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	self, err := Of(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := Descendants(os.Getpid())
+	if family := Descendants(self.PID); len(family) != 1 || !family[0].Alive() || !slices.Contains(found, self) || !slices.Contains(found, family[0]) {
+		t.Errorf("%v has %v, and this process %v", self, family, found)
+	}
+	stdin.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if family := Descendants(self.PID); len(family) != 0 {
+		t.Errorf("a process that is gone has %v", family)
 	}
 }

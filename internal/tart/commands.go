@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -220,18 +221,14 @@ func (c *Client) Destroy(ctx context.Context, name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsRune(name, '/') {
 		return fmt.Errorf("%q is not the name of a local VM", name)
 	}
-	const patience = 10 * time.Second
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("VM %q could not be deleted within %s", name, patience))
-	defer cancel()
+	const patience = 5 * time.Second // before the last try, which may take as long as a delete takes
 	pause := 20 * time.Millisecond
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	var last error
-	for {
-		select {
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), last)
-		case <-timer.C:
+	for began := time.Now(); last == nil || time.Since(began) < patience; pause *= 2 {
+		if last != nil {
+			if err := wait.For(ctx, pause); err != nil {
+				return errors.Join(err, last)
+			}
 		}
 		last = c.Delete(ctx, name)
 		switch KindOf(last) {
@@ -240,16 +237,17 @@ func (c *Client) Destroy(ctx context.Context, name string) error {
 				last = errors.Join(last, err)
 			}
 		case KindNoSuchVM:
-			// Without its config.json a directory is no VM to tart, and stays for ever.
-			return os.RemoveAll(c.VMDir(name))
-		case KindCannotRun:
+			return os.RemoveAll(c.VMDir(name)) // without its config.json a directory is no VM to tart, and stays for ever
+		case KindCannotRun, KindInterrupted:
 			return last
 		default:
 			if last == nil {
 				return nil
 			}
+			if vms, err := c.List(ctx); err == nil && !slices.ContainsFunc(vms, func(vm VM) bool { return vm.Local() && vm.Name == name }) {
+				return os.RemoveAll(c.VMDir(name)) // tart says so in words that we don't know
+			}
 		}
-		timer.Reset(pause)
-		pause *= 2
 	}
+	return fmt.Errorf("VM %q could not be deleted for %s: %w", name, patience, last)
 }

@@ -7,9 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"gitlab-runner-tart-driver/internal/proc"
 )
 
 func TestArgumentsOfEachCommand(t *testing.T) {
@@ -190,6 +194,39 @@ wait`)
 		}
 		if got := f.file("signals"); got != "TERM\n" {
 			t.Errorf("tart got the signals %q, want TERM alone", got)
+		}
+	}
+}
+
+// TestAnEndedContextEndsTheTartOfAScript has a script in tart's place, which is what many a Mac has in its PATH.
+func TestAnEndedContextEndsTheTartOfAScript(t *testing.T) {
+	f := newFake(t, `sh -c 'echo $$ > "$0/bell"; exec sleep 600' "$here"; exit $?`)
+	bell := newBell(t, filepath.Join(f.dir, "bell"))
+	for name, call := range map[string]func(context.Context, *Client) error{
+		"list": func(ctx context.Context, c *Client) error { _, err := c.List(ctx); return err },
+		"exec": func(ctx context.Context, c *Client) error {
+			_, err := c.Exec(ctx, "vm", []string{"true"}, ExecStreams{})
+			return err
+		},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() { failed <- call(ctx, f.client()) }()
+		pid, err := strconv.Atoi(strings.TrimSpace(bell.await()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := proc.Of(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-failed; KindOf(err) != KindInterrupted {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if !id.WaitGone(time.Minute) {
+			t.Errorf("%s: the script's own tart goes on", name)
+			id.Signal(syscall.SIGKILL)
 		}
 	}
 }

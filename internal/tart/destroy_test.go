@@ -10,7 +10,8 @@ import (
 )
 
 // keepsVMs is a fake that has VMs as tart has: a VM is a directory with a config.json. It runs while there is a file `running` in it.
-const keepsVMs = `eval "name=\${$#}"
+const keepsVMs = `[ $1 != list ] || { echo '[{"Source":"local","Name":"vm"}]'; exit; }
+eval "name=\${$#}"
 vm="$here/.tart/vms/$name"
 [ -e "$vm/config.json" ] || { echo "the specified VM \"$name\" does not exist" >&2; exit 2; }
 case $1 in
@@ -46,7 +47,7 @@ func TestDestroy(t *testing.T) {
 		{"stopped", []string{"config.json", "disk.img"}, []string{"delete vm"}},
 		{"running", []string{"config.json", "running"}, []string{"delete vm", "stop --timeout 1 vm", "delete vm"}},
 		{"leftover without config.json", []string{"disk.img"}, []string{"delete vm"}},
-		{"fails once", []string{"config.json", "stuck"}, []string{"delete vm", "delete vm"}},
+		{"fails once", []string{"config.json", "stuck"}, []string{"delete vm", "list --format json", "delete vm"}},
 	} {
 		f := newFake(t, keepsVMs)
 		dir := vm(t, f, "vm", c.files...)
@@ -101,5 +102,30 @@ func TestDestroyEndsWithItsContext(t *testing.T) {
 	err := <-failed
 	if !errors.Is(err, cause) {
 		t.Errorf("error %v, want the cause", err)
+	}
+}
+
+// TestDestroyKnowsWhatIsGone has a tart that says in its own words that there is no such VM.
+func TestDestroyKnowsWhatIsGone(t *testing.T) {
+	f := newFake(t, `case $1 in list) echo '[{"Source":"local","Name":"other"},{"Source":"OCI","Name":"vm"}]';; *) echo "VM not found: vm" >&2; exit 2;; esac`)
+	if err := f.client().Destroy(t.Context(), "vm"); err != nil {
+		t.Error(err)
+	}
+	if got := f.calls(); !slices.Equal(got, []string{"delete vm", "list --format json"}) {
+		t.Errorf("calls %q", got)
+	}
+}
+
+// TestDestroyIsPatient has a tart that takes longer to delete a VM than repetitions may take altogether.
+func TestDestroyIsPatient(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, keepsVMs)
+	dir := vm(t, f, "vm", "config.json")
+	slow := newFake(t, `sleep 6; exec `+f.path+` "$@"`)
+	if err := slow.client().Destroy(t.Context(), "vm"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the VM is still there (%v)", err)
 	}
 }

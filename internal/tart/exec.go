@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -29,9 +30,10 @@ func (c *Client) Exec(ctx context.Context, name string, argv []string, streams E
 	cmd := exec.CommandContext(ctx, c.path, append(append(args, name), argv...)...)
 	cmd.Env = slices.Clip(c.env)
 	cmd.Stdin = streams.Stdin
-	cmd.WaitDelay = killDelay
+	killRest := endWith(cmd, func() syscall.Signal { return syscall.SIGKILL })
 	said := &tail{} // tart's own messages are among what the command writes
 	err = runWithOutput(ctx, cmd, streams.Stdout, io.MultiWriter(said, orDiscard(streams.Stderr)))
+	killRest()
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		return -1, &Error{Kind: KindInterrupted, Command: "exec", ExitCode: -1, Err: cause}
 	}

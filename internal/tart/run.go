@@ -16,6 +16,7 @@ import (
 
 	"gitlab-runner-tart-driver/internal/crash"
 	"gitlab-runner-tart-driver/internal/proc"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // RunOptions are options of `tart run`.
@@ -229,4 +230,24 @@ func Retry(ctx context.Context, call func(context.Context) error) error {
 		return call(ctx)
 	}
 	return err
+}
+
+// AwaitUse waits until `tart run` has taken a VM into use. Before that, tart gives it another MAC address, and drops the state of its suspended guest, where
+// a running VM has the same address. Tart's lock tells at once; `tart list` is asked, too, in case the lock can't be seen.
+// https://github.com/openai/tart/blob/main/Sources/tart/Commands/Run.swift
+func (c *Client) AwaitUse(ctx context.Context, name string) error {
+	const look, ask = 10 * time.Millisecond, time.Second
+	for asked := time.Now(); !c.inUse(name); {
+		if err := wait.For(ctx, look); err != nil {
+			return err
+		}
+		if time.Since(asked) < ask {
+			continue
+		}
+		asked = time.Now()
+		if vms, err := c.List(ctx); err == nil && slices.ContainsFunc(vms, func(vm VM) bool { return vm.Local() && vm.Name == name && vm.Running }) {
+			return nil
+		}
+	}
+	return nil
 }

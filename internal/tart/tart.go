@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -17,6 +18,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab-runner-tart-driver/internal/proc"
 )
 
 // Client starts one tart executable with one environment.
@@ -139,6 +144,18 @@ func (c *Client) Suspended(name string) bool {
 	return err == nil
 }
 
+// inUse tells whether a process has taken a local VM into use, by the lock that tart has on such a VM.
+// https://github.com/openai/tart/blob/main/Sources/tart/PIDLock.swift
+func (c *Client) inUse(name string) bool {
+	f, err := os.Open(filepath.Join(c.VMDir(name), "config.json"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
+	return unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock) == nil && lock.Type != unix.F_UNLCK
+}
+
 // VMDirs lists the names of the directories that hold local VMs, at the price of one directory read instead of a process. It is a
 // hint only: ok is false where the directory can't be read, and names may be of incomplete VMs.
 func (c *Client) VMDirs() (names []string, ok bool) {
@@ -225,14 +242,14 @@ func (c *Client) run(ctx context.Context, opt options, args ...string) (call, er
 		cmd.Stdout = &lineWriter{keep: &stdout, emit: func(line string) { alive(); opt.line(line) }}
 	}
 	cmd.Stderr = &stderr
-	cmd.Cancel = func() error {
+	killRest := endWith(cmd, func() syscall.Signal {
 		if errors.Is(context.Cause(ctx), ErrDiscard) {
-			return cmd.Process.Signal(os.Interrupt) // the one signal that tart clears up after
+			return syscall.SIGINT // the one signal that tart clears up after
 		}
-		return cmd.Process.Signal(syscall.SIGTERM)
-	}
-	cmd.WaitDelay = killDelay
+		return syscall.SIGTERM
+	})
 	err := cmd.Run()
+	killRest()
 	done := call{args: args, stdout: stdout.Bytes(), stderr: stderr.Bytes(), exitCode: -1}
 	if cmd.ProcessState != nil {
 		done.exitCode = cmd.ProcessState.ExitCode()
@@ -247,6 +264,27 @@ func (c *Client) run(ctx context.Context, opt options, args ...string) (call, er
 		return done, newError(done, err)
 	}
 	return done, nil
+}
+
+// endWith has the end of a call's context send a signal to the call's process and to all that it has started in its turn, for tart may be a script that calls
+// tart. killRest is for after the call.
+func endWith(cmd *exec.Cmd, signal func() syscall.Signal) (killRest func()) {
+	var family []proc.ID
+	cmd.Cancel = func() error {
+		family = proc.Descendants(cmd.Process.Pid) // before their parent ends
+		sig := signal()
+		err := cmd.Process.Signal(sig)
+		for _, id := range family {
+			id.Signal(sig)
+		}
+		return err
+	}
+	cmd.WaitDelay = killDelay
+	return func() {
+		for _, id := range family {
+			id.Signal(syscall.SIGKILL)
+		}
+	}
 }
 
 // lineWriter hands on complete lines, and keeps the last part of everything.
