@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 
@@ -108,4 +109,30 @@ func testRunKilled(t *testing.T, h *mac) {
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
 	says(t, r, "quiet")
 	h.assertClean()
+}
+
+// TestCancelWithoutAnotherCommand has scripts that are ended although the VM takes no second command for that, or although they have removed what tells it
+// whom to end.
+func TestCancelWithoutAnotherCommand(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	if !h.isolated() {
+		t.Skip("guests share the host's files here")
+	}
+	h.alteredImage("base", "single", "sed -i '1i MaxSessions 1' /etc/ssh/sshd_config")
+	for image, begin := range map[string]string{
+		"single": "",
+		"base":   "rm -f /tmp/.grtd-*; ",
+	} {
+		j := job(begin + "sleep 303 & sh -c 'echo started; exec sleep 304'")
+		j.Image.Name = image
+		j.AfterScript = []string{"pgrep -fx 'sleep 30[34]' || echo quiet"}
+		r := h.run(j, when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) { tr.Cancel() }))
+		want(t, r, trial.Canceled, trial.JobCanceled, 0)
+		says(t, r, "\nquiet")
+		if strings.Contains(string(r.Log), "perhaps not all of it") {
+			t.Errorf("%s: the script is said to go on", image)
+		}
+	}
+	h.assertClean("single")
 }

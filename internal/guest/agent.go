@@ -83,9 +83,9 @@ func (a *Agent) Survey(ctx context.Context, shell string, dirs ...string) (Info,
 // RunScript implements Guest.
 func (a *Agent) RunScript(ctx context.Context, shell string, script io.ReaderAt, size int64, stdout, stderr io.Writer) (Status, error) {
 	file := scriptFile()
-	return scriptIn(ctx, a, file, func(ctx context.Context) (Status, error) {
+	return scriptRun{in: a, file: file, run: func(ctx context.Context) (Status, error) {
 		return a.run(ctx, runProgram, []string{file}, Streams{Stdin: scriptInput(shell, script, size), Stdout: stdout, Stderr: stderr})
-	})
+	}}.do(ctx)
 }
 
 // StandBy implements Guest. A shell that waits would take a process of tart on the host.

@@ -70,6 +70,9 @@ var ErrEnded = errors.New("the script was ended")
 // termGrace is the time between SIGTERM and SIGKILL for a script that is to end.
 const termGrace = 10 * time.Second
 
+// endPatience is how long the end of a script that was ended may take to be heard of.
+const endPatience = 2 * time.Second
+
 // Info is what the guest says of itself.
 type Info struct {
 	// OS and Arch are uname's: Darwin or Linux, arm64, aarch64 or x86_64.
@@ -115,7 +118,11 @@ const sshPrologue = `t=; no() { kill -ALRM $$; exit 1; }; `
 
 // run hands a program to whatever login shell the user has.
 func (s *SSH) run(ctx context.Context, program string, args []string, streams Streams) (Status, error) {
-	status, err := s.Exec(ctx, programLine(program, args...), streams)
+	return begun(s.Exec(ctx, programLine(program, args...), streams))
+}
+
+// begun tells a program that could not begin from what else may end one.
+func begun(status Status, err error) (Status, error) {
 	if err == nil && status.Signal == "ALRM" {
 		err = ErrNotStarted
 	}
@@ -211,21 +218,32 @@ func scriptInput(shell string, script io.ReaderAt, size int64) io.Reader {
 	return io.MultiReader(strings.NewReader(shell+"\n"+strconv.FormatInt(size, 10)+"\n"), io.NewSectionReader(script, 0, size))
 }
 
-// scriptIn has run run a script by runProgram with a file, and ends it when ctx does.
-func scriptIn(ctx context.Context, in programs, file string, run func(context.Context) (Status, error)) (Status, error) {
-	type end struct {
-		status Status
-		err    error
-	}
+// scriptRun is how a script is run by runProgram, and ended.
+type scriptRun struct {
+	in   programs
+	file string // runProgram's
+	run  func(context.Context) (Status, error)
+	// signal sends a signal to the script's process group in a way that needs neither the file nor another command in the guest; nil where there is none.
+	signal func(name string)
+}
+
+// scriptEnd is how a script has ended.
+type scriptEnd struct {
+	status Status
+	err    error
+}
+
+// do runs the script, and ends it when ctx does.
+func (s scriptRun) do(ctx context.Context) (Status, error) {
 	// The script's output is taken until it has ended, also after a cancel: it may have something to say about that.
 	rctx, drop := context.WithCancel(context.WithoutCancel(ctx))
 	defer drop()
-	ended := make(chan end, 1)
+	ended := make(chan scriptEnd, 1)
 	go func() {
-		status, err := run(rctx)
-		ended <- end{status, err}
+		status, err := s.run(rctx)
+		ended <- scriptEnd{status, err}
 	}()
-	var e end
+	var e scriptEnd
 	select {
 	case e = <-ended:
 		if !errors.Is(e.err, errOutput) {
@@ -233,15 +251,14 @@ func scriptIn(ctx context.Context, in programs, file string, run func(context.Co
 		}
 	case <-ctx.Done():
 	}
-	ectx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*termGrace)
-	defer cancel()
-	_, endErr := in.run(ectx, endProgram, []string{file, strconv.Itoa(int(termGrace / (100 * time.Millisecond)))}, Streams{})
+	endErr := s.end(context.WithoutCancel(ctx))
 	if e.err == nil {
-		select {
-		case e = <-ended:
-		case <-ectx.Done():
+		seen := false
+		if e, seen = s.insist(ended); !seen {
 			drop()
 			e = <-ended
+		} else if s.signal != nil && !errors.Is(e.err, ErrLost) {
+			endErr = nil // whatever became of endProgram
 		}
 	}
 	if endErr != nil {
@@ -251,6 +268,41 @@ func scriptIn(ctx context.Context, in programs, file string, run func(context.Co
 		return Status{}, fmt.Errorf("%w: %w", ErrEnded, cause)
 	}
 	return Status{}, fmt.Errorf("%w: %w", ErrEnded, e.err)
+}
+
+// end ends the script by endProgram.
+func (s scriptRun) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*termGrace)
+	defer cancel()
+	_, err := s.in.run(ctx, endProgram, []string{s.file, strconv.Itoa(int(termGrace / (100 * time.Millisecond)))}, Streams{})
+	return err
+}
+
+// insist waits for the end of a script after endProgram, which may have done nothing: the script may have removed the file, and a server may have no room
+// for another command. seen is false where the script goes on all the same.
+func (s scriptRun) insist(ended <-chan scriptEnd) (e scriptEnd, seen bool) {
+	wait := func(d time.Duration) bool {
+		limit := time.NewTimer(d)
+		defer limit.Stop()
+		select {
+		case e = <-ended:
+			return true
+		case <-limit.C:
+			return false
+		}
+	}
+	if s.signal == nil {
+		return e, wait(termGrace)
+	}
+	if wait(endPatience) {
+		return e, true
+	}
+	for _, name := range []string{"TERM", "KILL"} {
+		if s.signal(name); wait(termGrace) {
+			return e, true
+		}
+	}
+	return e, false
 }
 
 // scriptFile is a new name that nobody in the guest can foresee.
