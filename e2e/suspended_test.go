@@ -56,3 +56,36 @@ func TestSuspendedImage(t *testing.T) {
 	}
 	h.assertClean("alike", "different")
 }
+
+// TestClonesOfOneSuspendedImage has VMs that begin with one MAC address, and so with one IP address. No job may end up in another's VM, nor in a person's.
+func TestClonesOfOneSuspendedImage(t *testing.T) {
+	t.Parallel()
+	h := newMac(t)
+	h.suspend("golden", "--no-audio", "--no-clipboard")
+	alone := func() *trial.Job {
+		j := job("touch /tmp/mine-$CI_JOB_ID; ls -d /tmp/mine-* | wc -l | sed 's/^ */jobs here: /'")
+		j.Image.Name = "golden"
+		return j
+	}
+	for range 3 {
+		for _, r := range []*trial.Trial{h.start(alone()), h.start(alone())} {
+			r := r.Wait()
+			want(t, r, trial.Success, "", 0)
+			says(t, r, "jobs here: 1\n")
+		}
+	}
+
+	h.tartDo("clone", "golden", "debug")
+	run := h.tartCommand("run", "debug", "--no-graphics", "--suspendable", "--no-audio", "--no-clipboard")
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually("the VM of a person runs", func() bool { return h.tartCommand("ip", "debug").Run() == nil })
+	r := h.run(alone())
+	want(t, r, trial.Success, "", 0)
+	says(t, r, "jobs here: 1\n")
+	contains(t, "the VM of a person", h.tartDo("exec", "debug", "sh", "-c", "echo files: /tmp/mine-*"), "files: /tmp/mine-*\n")
+	h.tartDo("stop", "debug")
+	_ = run.Wait()
+	h.assertClean("debug", "golden")
+}

@@ -148,29 +148,12 @@ func (s *State) TurnToPrune(ctx context.Context) (*Lock, error) {
 	return lock, nil
 }
 
-// queueFor waits for a lock; busy is called once if that takes more than one try.
+// queueFor waits for a lock in the images' directory; busy is called once if that takes more than one try.
 func (s *State) queueFor(ctx context.Context, path string, busy func()) (*Lock, error) {
 	if err := s.makeImagesDir(); err != nil {
 		return nil, err
 	}
-	var lock *Lock
-	told := false
-	err := poll(ctx, func() (bool, error) {
-		var err error
-		lock, err = tryLock(path, true)
-		switch {
-		case errors.Is(err, errBusy):
-			if !told {
-				told = true
-				busy()
-			}
-			return false, nil
-		case errors.Is(err, fs.ErrNotExist): // removed between open and lock
-			return false, nil
-		}
-		return err == nil, err
-	})
-	return lock, err
+	return awaitLock(ctx, path, busy)
 }
 
 func readHolder(path string) Holder {

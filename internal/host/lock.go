@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -84,6 +85,27 @@ func (l *Lock) Release() {
 		l.f.Close()
 		l.f = nil
 	}
+}
+
+// awaitLock waits for a lock on a file, which it makes where it is missing; busy is called once if that takes more than one try.
+func awaitLock(ctx context.Context, path string, busy func()) (lock *Lock, err error) {
+	told := false
+	err = poll(ctx, func() (bool, error) {
+		var err error
+		lock, err = tryLock(path, true)
+		switch {
+		case errors.Is(err, errBusy):
+			if !told {
+				told = true
+				busy()
+			}
+			return false, nil
+		case errors.Is(err, fs.ErrNotExist): // removed between open and lock
+			return false, nil
+		}
+		return err == nil, err
+	})
+	return lock, err
 }
 
 // poll calls try at once and then at a pace that slows down from 10 ms to 250 ms, until it is done, fails, or ctx ends.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -152,6 +153,15 @@ func (s *State) Records() ([]Record, error) {
 	}
 	slices.SortStableFunc(recs, func(a, b Record) int { return b.Created.Compare(a.Created) })
 	return recs, nil
+}
+
+// TurnToClaim waits until nobody else on this host writes down at which address a VM was reached, and keeps others from it until the lock is released.
+func (s *State) TurnToClaim(ctx context.Context) (*Lock, error) {
+	lock, err := awaitLock(ctx, filepath.Join(s.dir, "addresses"), func() {})
+	if err != nil {
+		return nil, fmt.Errorf("claim an address: %w", err)
+	}
+	return lock, nil
 }
 
 // Held tells whether somebody answers for a VM.

@@ -1,11 +1,10 @@
 package keeper
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"gitlab-runner-tart-driver/internal/host"
@@ -108,26 +107,36 @@ func (k *Keeper) firstAddress(ctx context.Context, table *tart.Leases, hand func
 	}
 }
 
-// claimAddress writes the VM's address down, and refuses one that an earlier VM has: what answers there may be that VM, and its host key says
-// nothing, for clones of one image have the same.
-func (k *Keeper) claimAddress(addr netip.Addr) error {
-	if !addr.IsValid() {
-		return nil
-	}
-	if err := k.entry.Update(func(r *host.Record) { r.Address = addr }); err != nil {
-		return job.Infrastructure(err, "is the disk of %s full?", k.p.StateDir)
-	}
+// errAddressTaken means that another VM has been reached at the address.
+var errAddressTaken = errors.New("the address is another VM's")
+
+// addressFree fails where another living VM was reached at the address already: what answers there is that VM, and its host key says nothing, for clones
+// of one image have the same.
+func (k *Keeper) addressFree(addr netip.Addr) error {
 	records, err := k.state.Records()
 	if err != nil {
 		return job.Infrastructure(err, "")
 	}
-	mine := k.entry.Record
 	for _, other := range records {
-		earlier := cmp.Or(other.Created.Compare(mine.Created), strings.Compare(other.VM, mine.VM)) < 0
-		if other.Address == addr && earlier && k.state.Held(other.VM) {
-			return job.Infrastructure(fmt.Errorf("VM %s of %s has the same address, %s", other.VM, other.Describe(), addr),
-				"clones that keep their image's MAC address get one address; --mac random, the default, gives each its own")
+		if other.VM != k.p.VM && other.Address == addr && k.state.Held(other.VM) {
+			return fmt.Errorf("%w: VM %s of %s has %s", errAddressTaken, other.VM, other.Describe(), addr)
 		}
+	}
+	return nil
+}
+
+// claimAddress writes down at which address the VM was reached, unless another one was reached there before.
+func (k *Keeper) claimAddress(ctx context.Context, addr netip.Addr) error {
+	turn, err := k.state.TurnToClaim(ctx)
+	if err != nil {
+		return job.Infrastructure(err, "")
+	}
+	defer turn.Release()
+	if err := k.addressFree(addr); err != nil {
+		return err
+	}
+	if err := k.entry.Update(func(r *host.Record) { r.Address = addr }); err != nil {
+		return job.Infrastructure(err, "is the disk of %s full?", k.p.StateDir)
 	}
 	return nil
 }

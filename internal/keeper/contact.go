@@ -117,17 +117,31 @@ func drop(late <-chan contacted) {
 	}
 }
 
-// bySSH climbs the ladder to an SSH login, and runs a first command.
+// bySSH climbs the ladder to an SSH login, and runs a first command. A guest that is still starting may end a connection that it has taken, as when
+// its network or SSH server starts once more: then there is another login, for as long as a first one may take.
 func (k *Keeper) bySSH(ctx context.Context, login guest.Login, passed func(rung, *link)) contacted {
-	l, err := k.reach(ctx, &link{login: login}, passed)
-	if err != nil {
-		return contacted{err: err}
-	}
-	info, err := k.survey(ctx, l.guest)
-	if err != nil {
+	known := &link{login: login}
+	var began time.Time
+	for {
+		l, err := k.reach(ctx, known, passed)
+		if err != nil {
+			return contacted{err: err}
+		}
+		if began.IsZero() {
+			began = time.Now()
+		}
+		info, err := k.survey(ctx, l.guest)
+		if err == nil {
+			return contacted{link: l, info: info}
+		}
 		l.guest.Close()
+		if !errors.Is(err, guest.ErrLost) || time.Since(began) > k.p.Timeout || wait.For(ctx, loginPauses[0]) != nil {
+			return contacted{err: err}
+		}
+		k.log.Printf("logging in again: %v", err)
+		known = &link{login: login, addr: l.addr}
+		passed = func(rung, *link) {}
 	}
-	return contacted{l, info, err}
 }
 
 // byAgent waits for the guest agent. Its first answer is that to the survey.

@@ -49,6 +49,7 @@ func (k *Keeper) climb(ctx context.Context) (guest.Info, error) {
 // climbOnce is climb for one `tart run`.
 func (k *Keeper) climbOnce(ctx context.Context) (guest.Info, error) {
 	began := time.Now()
+	suspended := k.tart.Suspended(k.p.VM)
 	run, err := k.startRun()
 	if err != nil {
 		return guest.Info{}, err
@@ -63,16 +64,17 @@ func (k *Keeper) climbOnce(ctx context.Context) (guest.Info, error) {
 		}
 	}()
 	crash.Point("keeper: VM started")
+	if suspended {
+		if err := k.awaitUse(ctx); err != nil {
+			return guest.Info{}, err
+		}
+	}
 	k.step(&began, "VM started")
 	l, info, err := k.contact(ctx, &began)
 	if err != nil {
 		return guest.Info{}, err
 	}
 	crash.Point("keeper: guest reached")
-	if err := k.claimAddress(l.addr); err != nil {
-		l.guest.Close()
-		return guest.Info{}, err
-	}
 	if k.p.SSHKey {
 		locked, err := k.lock(ctx, l)
 		if err != nil {
@@ -108,6 +110,18 @@ func (k *Keeper) startRun() (*tart.Run, error) {
 	k.run = run
 	k.mu.Unlock()
 	return run, nil
+}
+
+// awaitUse waits until tart has settled which MAC address the clone of a suspended VM has: at first it is that of all such clones, and the address that
+// belongs to it may be another VM's.
+func (k *Keeper) awaitUse(ctx context.Context) error {
+	limit := k.p.Timeout
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("`tart run` has not begun to run the VM within %s", limit))
+	defer cancel()
+	if err := k.tart.AwaitUse(ctx, k.p.VM); err != nil {
+		return asFailure(err, "another tart may keep it waiting, such as one that clones or downloads; a slow host may need a higher --timeout or TART_EXECUTOR_TIMEOUT")
+	}
+	return nil
 }
 
 // startFailure explains a `tart run` that ended before the guest was ready.

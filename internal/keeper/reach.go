@@ -93,7 +93,7 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 		addresses = k.lookUpAddress(ctx)
 	}
 	var last error
-	refusals := 0
+	refusals, limit := 0, attemptLimit
 	for {
 		left := k.p.Timeout - time.Since(began)
 		switch {
@@ -103,7 +103,7 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 			return nil, k.stuck(next, l, last)
 		}
 		actx, cancel := context.WithTimeoutCause(ctx, left, errAttemptTimeout)
-		got, err := k.attempt(actx, l, addresses, pass)
+		got, err := k.attempt(actx, limit, l, addresses, pass)
 		cancel()
 		if err == nil {
 			pass(rungLogin)
@@ -112,20 +112,25 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 		if ctx.Err() != nil {
 			return nil, asFailure(context.Cause(ctx), "")
 		}
-		if !errors.Is(err, errAttemptTimeout) {
+		if errors.Is(err, errAttemptTimeout) {
+			limit *= 2 // perhaps it is slow, and not forgetful
+		} else {
 			last = err
 		}
 		if addresses == nil { // what was known may be so no more
 			addresses = k.lookUpAddress(ctx)
 		}
 		gap := pace(time.Since(began))
+		if f := (*job.Failure)(nil); errors.As(err, &f) {
+			return nil, err
+		}
 		switch {
 		case errors.Is(err, guest.ErrAuth), errors.Is(err, guest.ErrOpen):
-			if refusals++; refusals < loginAttempts {
-				gap = loginPause
-				break
+			if refusals == len(loginPauses) {
+				return nil, k.refused(l, err)
 			}
-			return nil, k.refused(l, err)
+			gap = min(loginPauses[refusals], max(0, k.p.Timeout-time.Since(began))/2)
+			refusals++
 		case errors.Is(err, guest.ErrHostKey):
 			return nil, job.Infrastructure(err, "something else answers at %s: another VM may have the same address", l.addr)
 		}
@@ -138,14 +143,14 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 var errAttemptTimeout = errors.New("time is up")
 
 const (
-	// attemptLimit bounds one attempt from the connection to the login. A server that was still starting may have forgotten a connection that it
-	// took; one that makes its host keys first takes some seconds.
+	// attemptLimit bounds the first attempt from the connection to the login, and twice as much each one after one that took too long. A server that was
+	// still starting may have forgotten a connection that it took; one that makes its host keys first, or asks a name server that is not there, takes its time.
 	attemptLimit = 10 * time.Second
-	// loginAttempts and loginPause: an SSH server may answer before the service that knows the users does, and refuses them then. OpenSSH bars an
-	// address for a while at the fourth refusal. https://man.openbsd.org/sshd_config#PerSourcePenalties
-	loginAttempts = 3
-	loginPause    = time.Second
 )
+
+// loginPauses are between logins that are refused: an SSH server may answer before the service that knows the users does, and refuses them then. OpenSSH
+// bars an address for a while at the fourth refusal. https://man.openbsd.org/sshd_config#PerSourcePenalties
+var loginPauses = []time.Duration{time.Second, 8 * time.Second}
 
 // pace is the pause before the next attempt: short at first, for the moment of readiness should not be missed by much, and never so
 // long that a slow guest waits noticeably. 5 ms up to a quarter of a second.
@@ -157,13 +162,16 @@ func pace(waited time.Duration) time.Duration {
 // the guest had no network yet, and a new attempt is faster than waiting for TCP to send it again.
 const dialLimit = 400 * time.Millisecond
 
-// attempt goes from the address to the login, as far as it gets.
-func (k *Keeper) attempt(ctx context.Context, l *link, addresses <-chan answer, pass func(rung)) (*link, error) {
+// attempt goes from the address to the login, as far as it gets; limit is for what comes after the address.
+func (k *Keeper) attempt(ctx context.Context, limit time.Duration, l *link, addresses <-chan answer, pass func(rung)) (*link, error) {
 	if err := l.updateAddress(ctx, addresses); err != nil {
 		return nil, err
 	}
 	pass(rungAddress)
-	ctx, stop := context.WithTimeoutCause(ctx, attemptLimit, errAttemptTimeout)
+	if err := k.addressFree(l.addr); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, limit, errAttemptTimeout)
 	defer stop()
 	dctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
@@ -179,6 +187,10 @@ func (k *Keeper) attempt(ctx context.Context, l *link, addresses <-chan answer, 
 	pass(rungBanner)
 	s, err := guest.Connect(ctx, conn, l.login, l.hostKey)
 	if err != nil {
+		return nil, err
+	}
+	if err := k.claimAddress(ctx, l.addr); err != nil {
+		s.Close()
 		return nil, err
 	}
 	return &link{guest: s, addr: l.addr, hostKey: s.HostKey(), login: l.login}, nil
@@ -219,6 +231,10 @@ func (k *Keeper) refused(l *link, err error) error {
 
 // stuck explains a rung that was not reached in time.
 func (k *Keeper) stuck(at rung, l *link, last error) error {
+	if errors.Is(last, errAddressTaken) {
+		return job.Infrastructure(fmt.Errorf("the VM got no address of its own within %s: %w", k.p.Timeout, last),
+			"VMs with one MAC address get one address; --mac random, the default, gives each its own")
+	}
 	r := rungs[at]
 	hint := r.hint
 	if at == rungPort && (errors.Is(last, syscall.EHOSTUNREACH) || errors.Is(last, syscall.EHOSTDOWN)) {

@@ -5,6 +5,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/netip"
 	"os"
@@ -17,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"gitlab-runner-tart-driver/internal/guest"
+	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
 )
@@ -26,6 +30,23 @@ import (
 type server struct {
 	listener net.Listener
 	logins   atomic.Int32
+	goesAway atomic.Int32 // so many sessions end their connection
+}
+
+// answerSurvey answers any command as a guest would the first one.
+func answerSurvey(asked ssh.NewChannel) {
+	ch, requests, err := asked.Accept()
+	if err != nil {
+		return
+	}
+	for r := range requests {
+		_ = r.Reply(true, nil)
+		if r.Type == "exec" {
+			fmt.Fprint(ch, "\ngrtd:os=Darwin\ngrtd:shell=/bin/zsh\ngrtd:end=\n")
+			_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{0}))
+			ch.Close()
+		}
+	}
 }
 
 func newServer(t *testing.T, serve func(n int) bool, login func(n int) bool) *server {
@@ -66,7 +87,12 @@ func newServer(t *testing.T, serve func(n int) bool, login func(n int) bool) *se
 					return
 				}
 				go ssh.DiscardRequests(requests)
-				for range channels {
+				for ch := range channels {
+					if s.goesAway.Add(-1) >= 0 {
+						c.Close()
+						return
+					}
+					go answerSurvey(ch)
 				}
 				c.Wait()
 			}()
@@ -87,7 +113,19 @@ func climber(t *testing.T, s *server, timeout time.Duration) *Keeper {
 		t.Fatal(err)
 	}
 	port := netip.MustParseAddrPort(s.listener.Addr().String()).Port()
-	return &Keeper{p: Params{VM: "vm", Port: int(port), Timeout: timeout, Login: guest.Login{User: "admin", Password: "admin"}}, tart: client}
+	state, err := host.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := state.Create(host.Record{VM: state.NewName("1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(entry.Release)
+	return &Keeper{
+		p:    Params{VM: entry.Record.VM, Port: int(port), Timeout: timeout, Login: guest.Login{User: "admin", Password: "admin"}},
+		tart: client, state: state, entry: entry, log: log.New(io.Discard, "", 0),
+	}
 }
 
 func (k *Keeper) climbTo(t *testing.T) (*link, error) {
@@ -104,7 +142,7 @@ func always(int) bool { return true }
 // TestEarlyRefusals has an SSH server that is up before the service that knows its users.
 func TestEarlyRefusals(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, always, func(n int) bool { return n == loginAttempts })
+	s := newServer(t, always, func(n int) bool { return n == len(loginPauses)+1 })
 	if _, err := climber(t, s, time.Minute).climbTo(t); err != nil {
 		t.Error(err)
 	}
@@ -116,7 +154,7 @@ func TestWrongPassword(t *testing.T) {
 	if _, err := climber(t, s, time.Minute).climbTo(t); !errors.Is(err, guest.ErrAuth) {
 		t.Errorf("got %v", err)
 	}
-	if n := s.logins.Load(); n != loginAttempts {
+	if n := s.logins.Load(); int(n) != len(loginPauses)+1 {
 		t.Errorf("%d attempts: at the fourth, OpenSSH bars the address", n)
 	}
 }
@@ -156,4 +194,41 @@ func TestForgottenConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.guest.Close()
+}
+
+// TestSlowLogin has a server that takes longer for a login than the first attempt does.
+func TestSlowLogin(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, always, func(int) bool { time.Sleep(attemptLimit + time.Second); return true })
+	if _, err := climber(t, s, time.Minute).climbTo(t); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefusalsEndInTime has a server that knows nobody, and little time.
+func TestRefusalsEndInTime(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, always, func(int) bool { return false })
+	if _, err := climber(t, s, 2*time.Second).climbTo(t); !errors.Is(err, guest.ErrAuth) {
+		t.Errorf("got %v", err)
+	}
+	if n := s.logins.Load(); n < 2 {
+		t.Errorf("%d attempts", n)
+	}
+}
+
+// TestLostDuringTheFirstCommand has a guest whose connections end, at first, as soon as a command is to run there.
+func TestLostDuringTheFirstCommand(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, always, always)
+	s.goesAway.Store(2)
+	k := climber(t, s, time.Minute)
+	c := k.bySSH(t.Context(), k.p.Login, func(rung, *link) {})
+	if c.err != nil {
+		t.Fatal(c.err)
+	}
+	c.link.guest.Close()
+	if n := s.logins.Load(); n != 3 {
+		t.Errorf("%d logins for a guest that went away twice", n)
+	}
 }
