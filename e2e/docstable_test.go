@@ -67,7 +67,6 @@ var untried = []struct{ page, begins, why string }{
 // foreign are flags and variables that pages name and the driver's help and table don't: hidden ones, and those of other programs.
 var foreign = []string{
 	"root",                                                                   // hidden, for tests
-	"TART_REGISTRY_HOSTNAME",                                                 // gitlab-tart-executor's
 	"TART_HOME",                                                              // Tart's
 	"rosetta", "serial", "vnc-experimental", "resolver", "provisioning-opts", // of tart
 	"net",      // of unshare

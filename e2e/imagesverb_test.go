@@ -162,6 +162,7 @@ func TestImagesVerb(t *testing.T) {
 		{login, []string{"pull", private, public}, 0, "image " + private + ": pulled, sha256:", ""},
 		{login, []string{"pull", private}, 0, `as user "bot" (variable TART_REGISTRY_USERNAME)`, ""},
 		{login, []string{"pull", private, "--registry", "private.test"}, 0, "image " + private + ": up to date", ""},
+		{append([]string{"TART_REGISTRY_HOSTNAME=elsewhere.test"}, login[1:]...), []string{"pull", private}, 1, "", "wants a login"},
 		{[]string{"DOCKER_AUTH_CONFIG=" + `{"auths":{"private.test":{"username":"bot","password":"` + password + `"}}}`}, []string{"pull", private}, 0, "(variable DOCKER_AUTH_CONFIG)", ""},
 		{append(login, "TART_REGISTRY_PASSWORD="+secret), []string{"pull", private, public}, 1, "image " + public + ": up to date", `private.test refuses user "bot"`},
 		{nil, []string{"pull", private}, 1, "", "wants a login"},

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,13 +78,7 @@ func newImagesVerb(env Env, use, short, long string, args cobra.PositionalArgs, 
 func newImages(env Env, given map[string]string, file string) (*lifecycle.Images, error) {
 	environ := job.Environ(env.Environ)
 	defaults := map[string]string{"state-dir": defaultStateDir(environ)}
-	for name, variable := range map[string]string{
-		"registry": "TART_REGISTRY", "registry-username": "TART_REGISTRY_USERNAME", "registry-password": "TART_REGISTRY_PASSWORD",
-	} {
-		if value := environ.Get(variable); value != "" {
-			defaults[name] = value
-		}
-	}
+	maps.Copy(defaults, registryLogin(environ))
 	var values map[string]string
 	if file != "" {
 		var err error
@@ -104,6 +100,22 @@ func newImages(env Env, given map[string]string, file string) (*lifecycle.Images
 			"install Tart with `brew install openai/tools/tart`, or say where it is with -x")
 	}
 	return &lifecycle.Images{Settings: s, State: state, Tart: client}, nil
+}
+
+// registryLogin are the settings of a registry login that the environment has, by the names of their variables.
+func registryLogin(environ job.Environ) map[string]string {
+	given := map[string]string{}
+	for _, row := range settings.Table() {
+		if !slices.Contains([]string{"registry", "registry-username", "registry-password"}, row.Name) {
+			continue
+		}
+		for _, variable := range slices.Backward(row.Variables) { // the first that is set counts, as in a job
+			if value := environ.Get(variable); value != "" {
+				given[row.Name] = value
+			}
+		}
+	}
+	return given
 }
 
 func newImagesPullCommand(env Env) *cobra.Command {

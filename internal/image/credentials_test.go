@@ -75,12 +75,28 @@ func TestLoginsCountInOrder(t *testing.T) {
 	}
 }
 
+// TestLoginUnderTartsOwnNames takes a login as gitlab-tart-executor's users have it: in tart's own variables.
+func TestLoginUnderTartsOwnNames(t *testing.T) {
+	login := map[string]string{"TART_REGISTRY_HOSTNAME": "r.example", "TART_REGISTRY_USERNAME": "u", "TART_REGISTRY_PASSWORD": "p"}
+	for host, want := range map[string]string{"r.example": "u", "evil.example": ""} {
+		user := ""
+		got, warning := choose(t, at(host), resolved(t, login), &job.Job{Variables: login})
+		if got != nil {
+			user = got.Username
+		}
+		if user != want || warning != "" {
+			t.Errorf("%s gets the login of %q (warning %q), want %q", host, user, warning, want)
+		}
+	}
+}
+
 func TestHalfALoginIsNone(t *testing.T) {
 	for _, variables := range []map[string]string{
 		{},
 		{"TART_REGISTRY": "r.example"},
 		{"TART_REGISTRY": "r.example", "TART_REGISTRY_USERNAME": "u"},
 		{"TART_REGISTRY": "r.example", "TART_REGISTRY_PASSWORD": "p"},
+		{"TART_REGISTRY_HOSTNAME": "r.example", "TART_REGISTRY_USERNAME": "u"},
 		{"CI_REGISTRY": "r.example", "CI_REGISTRY_USER": "u"},
 		{"CI_REGISTRY": "r.example", "CI_REGISTRY_PASSWORD": "p"},
 		{"CI_REGISTRY_USER": "u", "CI_REGISTRY_PASSWORD": "p"},
@@ -212,6 +228,7 @@ func TestNobodyGetsTheOperatorsPassword(t *testing.T) {
 		"another registry":                   {"r.example", nil, "evil.example", ""},
 		"the job's registry":                 {"r.example", map[string]string{"TART_REGISTRY": "evil.example"}, "evil.example", ""},
 		"the operator names no registry":     {"", nil, "evil.example", ""},
+		"the job's registry as its host":     {"r.example", map[string]string{"TART_REGISTRY_HOSTNAME": "evil.example"}, "evil.example", ""},
 		"the job's registry and user":        {"r.example", map[string]string{"TART_REGISTRY": "evil.example", "TART_REGISTRY_USERNAME": "job"}, "evil.example", ""},
 		"the job's registry, user, password": {"r.example", map[string]string{"TART_REGISTRY": "j.example", "TART_REGISTRY_USERNAME": "job", "TART_REGISTRY_PASSWORD": "j"}, "j.example", "job"},
 	} {

@@ -70,7 +70,7 @@ func imageSettings() []Setting {
 		{Name: "allowed-pull-policy", Takes: "POLICY", Stages: prepare, List: true,
 			Help: "a pull policy that jobs may ask for. Without any, all are allowed",
 			set:  anyPolicies(func(s *Settings) *[]string { return &s.AllowedPullPolicies })},
-		{Name: "registry", Variables: []string{"TART_REGISTRY"}, Takes: "HOST", Stages: prepare,
+		{Name: "registry", Variables: []string{"TART_REGISTRY", "TART_REGISTRY_HOSTNAME"}, Takes: "HOST", Stages: prepare,
 			Help: "the registry that --registry-username and --registry-password are for",
 			set:  text(func(s *Settings) *string { return &s.RegistryHost }, "a registry's host name")},
 		{Name: "registry-username", Variables: []string{"TART_REGISTRY_USERNAME"}, Takes: "NAME", Stages: prepare,

@@ -179,7 +179,7 @@ func TestTableIsOneWhole(t *testing.T) {
 	}
 	for _, promised := range []string{"TART_REGISTRY", "TART_REGISTRY_USERNAME", "TART_REGISTRY_PASSWORD", "TART_PULL_POLICY", "TART_SSH_USERNAME",
 		"TART_SSH_PASSWORD", "TART_EXECUTOR_HEADLESS", "TART_EXECUTOR_SOFTNET_ENABLED", "TART_EXECUTOR_VNC_ENABLED", "TART_EXECUTOR_SHELL",
-		"TART_EXECUTOR_TIMEOUT", "TART_EXECUTOR_DISPLAY"} {
+		"TART_EXECUTOR_TIMEOUT", "TART_EXECUTOR_DISPLAY", "TART_REGISTRY_HOSTNAME"} {
 		if !variables[promised] {
 			t.Errorf("variable %s, which the Python driver has, is missing", promised)
 		}
