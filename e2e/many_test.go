@@ -244,19 +244,38 @@ func TestDeepStateDirectory(t *testing.T) {
 func TestCleanupWithMistakes(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
-	for _, args := range [][]string{{"-x", "/nowhere/tart"}, {"--no-such-flag"}, {"--timeout", "never"}, {"--config", "/nowhere/config.toml"}} {
-		vm := ""
+	for name, c := range map[string]struct {
+		args   []string
+		before string // a shell script
+		says   string
+	}{
+		"no tart":                    {[]string{"-x", "/nowhere/tart"}, "", ""},
+		"a flag that is none":        {[]string{"--no-such-flag"}, "", "unknown flag"},
+		"a value that is none":       {[]string{"--timeout", "never"}, "", `"never": expected`},
+		"no config file":             {[]string{"--config", "/nowhere/config.toml"}, "", "config file: open /nowhere"},
+		"an exit code that can't go": {nil, `rm -f "$BUILD_EXIT_CODE_FILE" && mkdir "$BUILD_EXIT_CODE_FILE" && touch "$BUILD_EXIT_CODE_FILE/x"`, "warning: remove the exit code"},
+	} {
+		wrapper := filepath.Join(h.dir, strings.ReplaceAll(name, " ", "-"))
+		h.script(wrapper, c.before+"\n"+`exec "$@"`)
+		vm, left := "", true
 		r := h.run(job("echo it works"), func(o *trial.Options) {
-			o.Driver.Cleanup.Args = append(o.Driver.Cleanup.Args, args...)
+			o.Driver.Cleanup.Args = slices.Concat([]string{o.Driver.Cleanup.Path}, o.Driver.Cleanup.Args, c.args)
+			o.Driver.Cleanup.Path = wrapper
 			o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
-				if s.Name == trial.StagePrepare {
+				switch s.Name {
+				case trial.StagePrepare:
 					vm = h.theVM()
+				case trial.StageCleanup: // before the job's directory goes, which its keeper notices
+					left = slices.Contains(h.vms(), vm)
 				}
 			}
 		})
 		want(t, r, trial.Success, "", 0)
-		if slices.Contains(h.vms(), vm) {
-			t.Errorf("%v: VM %s is left: %s", args, vm, r.Log)
+		if left {
+			t.Errorf("%s: VM %s is left: %s", name, vm, r.Log)
+		}
+		if said := string(r.Stage(trial.StageCleanup).Stderr); !strings.Contains(said, c.says) {
+			t.Errorf("%s: cleanup says %q, want %q", name, said, c.says)
 		}
 	}
 	h.assertClean()
