@@ -249,11 +249,13 @@ func TestCleanupWithMistakes(t *testing.T) {
 		before string // a shell script
 		says   string
 	}{
-		"no tart":                    {[]string{"-x", "/nowhere/tart"}, "", ""},
-		"a flag that is none":        {[]string{"--no-such-flag"}, "", "unknown flag"},
-		"a value that is none":       {[]string{"--timeout", "never"}, "", `"never": expected`},
-		"no config file":             {[]string{"--config", "/nowhere/config.toml"}, "", "config file: open /nowhere"},
-		"an exit code that can't go": {nil, `rm -f "$BUILD_EXIT_CODE_FILE" && mkdir "$BUILD_EXIT_CODE_FILE" && touch "$BUILD_EXIT_CODE_FILE/x"`, "warning: remove the exit code"},
+		"no tart":               {[]string{"-x", "/nowhere/tart"}, "", ""},
+		"a flag that is none":   {[]string{"--no-such-flag"}, "", "unknown flag"},
+		"a value that is none":  {[]string{"--timeout", "never"}, "", `"never": expected`},
+		"no config file":        {[]string{"--config", "/nowhere/config.toml"}, "", "config file: open /nowhere"},
+		"a broken job response": {nil, `echo '{"id":' > "$JOB_RESPONSE_FILE"`, "read the job: JOB_RESPONSE_FILE"},
+		"no job response, and a job that calls itself another": {nil, `rm "$JOB_RESPONSE_FILE"; export CUSTOM_ENV_CI_JOB_ID=1`, ""},
+		"an exit code that can't go":                           {nil, `rm -f "$BUILD_EXIT_CODE_FILE" && mkdir "$BUILD_EXIT_CODE_FILE" && touch "$BUILD_EXIT_CODE_FILE/x"`, "warning: remove the exit code"},
 	} {
 		wrapper := filepath.Join(h.dir, strings.ReplaceAll(name, " ", "-"))
 		h.script(wrapper, c.before+"\n"+`exec "$@"`)

@@ -13,6 +13,7 @@ import (
 // it has nothing to do and says nothing. It tolerates that most of what a stage has is missing, tart included: it is called whatever happened
 // before, and a living keeper has a tart of its own.
 func (s *Stage) Cleanup(ctx context.Context, client Client) (err error) {
+	s.recogniseJob()
 	ended := s.noteCleanup()
 	defer func() { ended(err) }()
 	err = s.destroyOwn(ctx, client)
@@ -25,6 +26,25 @@ func (s *Stage) Cleanup(ctx context.Context, client Client) (err error) {
 		return job.Infrastructure(err, "the next prepare or cleanup on this host tries again")
 	}
 	return nil
+}
+
+// recogniseJob finds out which job is over where JOB_RESPONSE_FILE is broken or gone. The record of the VM that config named has the job's key, and that
+// name comes by job_env, which no job can set: what a job says of itself in variables can be another's, and is believed only where there is nothing else.
+func (s *Stage) recogniseJob() {
+	if s.Job.Trusted || s.Handover.VM == "" {
+		return
+	}
+	records, err := s.State.Records()
+	if err != nil {
+		return // destroyOwn tells
+	}
+	for _, rec := range records {
+		if rec.VM == s.Handover.VM {
+			known := *s.Job
+			known.ID, known.Key, known.Project = rec.JobID, rec.JobKey, rec.Project
+			s.Job = &known
+		}
+	}
 }
 
 // destroyOwn destroys all VMs that have the job's key; there is more than one only if a prepare was killed and tried again.

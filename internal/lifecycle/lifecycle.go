@@ -46,8 +46,8 @@ func (s *Stage) Config(hostname string, ancestors []proc.ID) job.Config {
 	}
 }
 
-// findRecord finds the job's own record: the newest that has the job's key. The name that config handed on is not even needed, and
-// would not be believed without the key.
+// findRecord finds the job's own record: the newest that has the job's key. The name that config handed on is not needed: a prepare without a config stage,
+// or the second with the same name, makes up one of its own.
 func (s *Stage) findRecord() (host.Record, bool, error) {
 	records, err := s.State.Records()
 	if err != nil {

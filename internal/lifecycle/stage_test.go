@@ -123,6 +123,36 @@ func TestFindRecordBelievesOnlyTheKey(t *testing.T) {
 	}
 }
 
+// TestWhoseCleanupIsWithoutAJobResponse has the VM's name from config, and what a job may say of itself.
+func TestWhoseCleanupIsWithoutAJobResponse(t *testing.T) {
+	s := newStage(t, nil)
+	name := s.State.NewName("42")
+	entry, err := s.State.Create(host.Record{VM: name, JobKey: "42-abc", JobID: "42", Project: "g/p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(entry.Release)
+	for what, c := range map[string]struct {
+		vm   string
+		says job.Job
+		want string
+	}{
+		"nothing is said":               {name, job.Job{}, "42-abc"},
+		"it calls itself another":       {name, job.Job{ID: "1", Key: "1-other"}, "42-abc"},
+		"nothing is handed on":          {"", job.Job{}, ""},
+		"it says so itself":             {"", job.Job{ID: "42", Key: "42-abc"}, "42-abc"},
+		"there is no record":            {s.State.NewName("42"), job.Job{ID: "1", Key: "1-other"}, "1-other"},
+		"the job response says another": {name, job.Job{ID: "1", Key: "1-other", Trusted: true}, "1-other"},
+	} {
+		stage := *s
+		stage.Job, stage.Handover.VM = &c.says, c.vm
+		stage.recogniseJob()
+		if stage.Job.Key != c.want || c.want == "42-abc" && stage.Job.ID != "42" {
+			t.Errorf("%s: the job is %+v, want %q", what, stage.Job, c.want)
+		}
+	}
+}
+
 func TestCloneHint(t *testing.T) {
 	if hint := cloneHint(&tart.Error{Kind: tart.KindNoSpace}); !strings.Contains(hint, "disk") {
 		t.Errorf("no space left: %q", hint)
