@@ -152,6 +152,19 @@ func TestFailuresAreTyped(t *testing.T) {
 	}
 }
 
+// TestAChildThatKeepsTheOutputOpen has something that tart started outlive it.
+func TestAChildThatKeepsTheOutputOpen(t *testing.T) {
+	t.Parallel()
+	c := newFake(t, `sleep 10 & if [ "$1" = fqn ]; then echo r.example/o/i@sha256:0; else echo 'the specified VM "x" does not exist' >&2; exit 2; fi`).client()
+	if got, err := c.FQN(t.Context(), "r.example/o/i:1"); err != nil || got != "r.example/o/i@sha256:0" {
+		t.Errorf("a call that ended well gives %q, %v", got, err)
+	}
+	err := c.Delete(t.Context(), "x")
+	if e := (*Error)(nil); !errors.As(err, &e) || e.Kind != KindNoSuchVM || e.ExitCode != 2 {
+		t.Errorf("a call that failed gives %v", err)
+	}
+}
+
 func TestPullTellsEachLine(t *testing.T) {
 	f := newFake(t, `printf 'pulling manifest...\n10%%\r20%%\n\n'; echo 'AuthFailed(why: "401")' >&2; exit 1`)
 	var lines []string

@@ -257,6 +257,9 @@ func (c *Client) run(ctx context.Context, opt options, args ...string) (call, er
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		return done, &Error{Kind: KindInterrupted, Command: args[0], ExitCode: done.exitCode, Err: cause}
 	}
+	if errors.Is(err, exec.ErrWaitDelay) { // tart itself ended well; something that it has started still has its output open
+		err = nil
+	}
 	if exitErr := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exitErr) {
 		return done, &Error{Kind: KindCannotRun, Command: args[0], ExitCode: -1, Err: err}
 	}
