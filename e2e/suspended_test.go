@@ -38,6 +38,7 @@ func TestSuspendedImage(t *testing.T) {
 		set   bool
 	}{
 		{"alike", nil, "goes on with its own hardware", false},
+		{"alike", []string{"--cpu", "auto", "--memory", "auto"}, "goes on with its own hardware", false},
 		{"alike", []string{"--cpu", "5"}, "the VM boots, for it is to have other hardware", true},
 		{"different", nil, "the suspended guest cannot go on", false},
 	} {

@@ -140,8 +140,7 @@ func parseStageArgs(args []string) (doctor.StageArgs, error) {
 	out.Stage = args[0]
 	flags := pflag.NewFlagSet(out.Stage, pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	out.Flags = addFlags(flags, out.Stage)
-	flags.StringVar(&out.File, configFlag, "", "")
+	out.Flags = addStageFlags(flags, out.Stage, &out.File)
 	err := flags.Parse(splitArgs(args)[1:])
 	out.Rest = flags.Args()
 	if errors.Is(err, pflag.ErrHelp) {

@@ -24,7 +24,7 @@ import (
 
 var stages = []string{settings.StageConfig, settings.StagePrepare, settings.StageRun, settings.StageCleanup}
 
-// configFlag is the one flag that is not in the table: a config file can't name another.
+// configFlag is not in the table: a config file can't name another.
 const configFlag = "config"
 
 // splitArgs takes arguments apart that are a flag and its value in one, with a space between: so the README of the Python driver writes
@@ -101,6 +101,15 @@ func addFlags(flags *pflag.FlagSet, stage string) map[string]string {
 	return given
 }
 
+// addStageFlags is addFlags with the two flags that stages take besides: the path of a config file goes into file.
+func addStageFlags(flags *pflag.FlagSet, stage string, file *string) map[string]string {
+	given := addFlags(flags, stage)
+	flags.StringVar(file, configFlag, "", "`FILE` in TOML with settings, by the names of their flags")
+	flags.String(settings.UserFlag, "", "")
+	flags.Lookup(settings.UserFlag).Hidden = true
+	return given
+}
+
 func variablesHelp(row settings.Setting) string {
 	if len(row.Variables) == 0 {
 		return ""
@@ -113,15 +122,18 @@ func newStageCommand(env Env, stage, use, long, short string, args cobra.Positio
 	run func(cmd *cobra.Command, args []string, s *lifecycle.Stage) error,
 ) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: args}
-	given := addFlags(cmd.Flags(), stage)
-	file := cmd.Flags().String(configFlag, "", "`FILE` in TOML with settings, by the names of their flags")
+	var file string
+	given := addStageFlags(cmd.Flags(), stage, &file)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		log := env.Stderr
 		if stage == settings.StageCleanup {
 			log = env.Stdout // GitLab Runner logs a cleanup's stderr as warnings
 		}
 		crash.Point(stage + ": begun")
-		s, err := newStage(env, stage, given, *file, log)
+		if stage == settings.StagePrepare && cmd.Flags().Changed(settings.UserFlag) { // before root, say, is refused what is another user's
+			job.NewLog(log, time.Now).Linef("warning: --%s has no effect: %s", settings.UserFlag, settings.UserFlagUnused)
+		}
+		s, err := newStage(env, stage, given, file, log)
 		if s == nil {
 			return err
 		}

@@ -19,7 +19,7 @@ func (p *preparation) setHardware(ctx context.Context, client *tart.Client, name
 	began := time.Now()
 	s := p.Settings
 	if p.tart.Suspended(name) {
-		if s.IsDefault("cpu") && s.IsDefault("memory") && s.IsDefault("display") {
+		if s.CPU == 0 && s.MemoryMB == 0 && s.IsDefault("display") {
 			p.step(began, "the image is suspended, and goes on with its own hardware")
 			return nil
 		}

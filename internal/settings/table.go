@@ -26,6 +26,15 @@ const (
 
 var allStages = []string{StageConfig, StagePrepare, StageRun, StageCleanup}
 
+const (
+	// UserFlag is gitlab-tart-executor's: prepare and run are called as root there, for the sake of macOS's Local Network permission, and become that user.
+	// Every stage takes it, and it sets nothing.
+	UserFlag = "user"
+	// UserFlagUnused says why, to a person.
+	UserFlagUnused = "this driver stays the user that it is called as, which must be the same in all stages: call it without sudo. " +
+		"With --transport agent it needs no Local Network permission"
+)
+
 // Setting is a row of the table.
 type Setting struct {
 	// Name is the flag without dashes.
@@ -142,6 +151,20 @@ func number(field func(*Settings) *int, least, most int, unit string) func(*Sett
 			return fmt.Sprintf("a whole number%s from %d to %d", unit, least, most)
 		}
 		*field(s) = n
+		return ""
+	}
+}
+
+// numberOrAuto is number, from 0 on; auto is what gitlab-tart-executor has for our 0.
+func numberOrAuto(field func(*Settings) *int, most int, unit string) func(*Settings, string) string {
+	exact := number(field, 0, most, unit)
+	return func(s *Settings, v string) string {
+		if strings.TrimSpace(v) == "auto" {
+			v = "0"
+		}
+		if expected := exact(s, v); expected != "" {
+			return expected + ", or auto"
+		}
 		return ""
 	}
 }
@@ -272,6 +295,15 @@ func either(yes, no string) func(string) string {
 			return no
 		}
 	}
+}
+
+// withoutLogin leaves out what makes a shell a login shell, as in gitlab-tart-executor's `bash -l`: here each is one.
+func withoutLogin(shell string) string {
+	path, option, _ := strings.Cut(strings.TrimSpace(shell), " ")
+	if option = strings.TrimSpace(option); option == "-l" || option == "--login" {
+		return path
+	}
+	return shell
 }
 
 // anyPolicies is policies, or none.

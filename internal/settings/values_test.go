@@ -38,24 +38,26 @@ func TestNumbers(t *testing.T) {
 	}{
 		{"cpu", "0", 0, func(s *Settings) any { return s.CPU }},
 		{"cpu", " 16\n", 16, func(s *Settings) any { return s.CPU }},
+		{"cpu", "auto", 0, func(s *Settings) any { return s.CPU }},
+		{"memory", "auto", 0, func(s *Settings) any { return s.MemoryMB }},
 		{"memory", "8192", 8192, func(s *Settings) any { return s.MemoryMB }},
 		{"ssh-port", "65535", 65535, func(s *Settings) any { return s.SSHPort }},
 		{"timeout", "1", time.Second, func(s *Settings) any { return s.Timeout }},
 		{"timeout", "604800", 7 * 24 * time.Hour, func(s *Settings) any { return s.Timeout }},
 		{"slot-timeout", "90", 90 * time.Second, func(s *Settings) any { return s.SlotTimeout }},
-		{"pull-concurrency", "64", 64, func(s *Settings) any { return s.PullConcurrency }},
+		{"pull-concurrency", "255", 255, func(s *Settings) any { return s.PullConcurrency }},
 	} {
 		if s, ok := resolveFlag(c.flag, c.value); !ok || c.of(s) != c.want {
 			t.Errorf("--%s %q: taken %v, %v, want %v", c.flag, c.value, ok, c.of(s), c.want)
 		}
 	}
 	for flag, faulty := range map[string][]string{
-		"cpu":              {"", "-1", "1025", "four", "4.0", "0x4", "1e3", "4 cores", "99999999999999999999", "４"},
+		"cpu":              {"", "-1", "1025", "four", "4.0", "0x4", "1e3", "4 cores", "99999999999999999999", "４", "Auto", "auto 4"},
 		"memory":           {"-1", "8G", "8388609"},
 		"ssh-port":         {"0", "65536", "-22"},
 		"timeout":          {"0", "-5", "604801", "1m", "9223372036854775807"},
 		"concurrency":      {"0", "65"},
-		"pull-concurrency": {"-1", "65"},
+		"pull-concurrency": {"-1", "256", "auto"},
 	} {
 		for _, value := range faulty {
 			if _, ok := resolveFlag(flag, value); ok {
@@ -158,5 +160,21 @@ func checkTexts(t *testing.T, row Setting, value string, s *Settings) {
 	}
 	if s.Shell != "" && (s.Shell[0] == '-' || strings.ContainsAny(s.Shell, " '\"$`\\;&|<>()!*?~")) {
 		t.Errorf("--shell takes %q", s.Shell)
+	}
+}
+
+// TestShellsOfGitlabTartExecutor takes what its README has for TART_EXECUTOR_SHELL.
+func TestShellsOfGitlabTartExecutor(t *testing.T) {
+	for value, want := range map[string]string{"bash -l": "bash", "/bin/zsh  --login ": "/bin/zsh", "/bin/bash": "/bin/bash", "bash -x": "", "bash -l -x": "", "-l": "", " -l": ""} {
+		s, errs := Resolve(Sources{Variables: map[string]string{"TART_EXECUTOR_SHELL": value}, Defaults: hostDefaults})
+		if want == "" {
+			if len(errs) != 1 {
+				t.Errorf("%q is taken for %q", value, s.Shell)
+			}
+			continue
+		}
+		if len(errs) > 0 || s.Shell != want {
+			t.Errorf("%q is %q (%v), want %q", value, s.Shell, errs, want)
+		}
 	}
 }

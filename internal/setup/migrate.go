@@ -154,16 +154,14 @@ func (m *Migration) refused(a argument, from runnerconf.Driver) string {
 	switch {
 	case a.name == "":
 		return ""
-	case from == runnerconf.DriverTartExecutor && a.name == "user":
-		return "nothing here opens connections as another user; with --transport agent none is needed"
+	case from == runnerconf.DriverTartExecutor && a.name == settings.UserFlag:
+		return settings.UserFlagUnused
 	case a.name == "help" || a.name == "version":
 		return "it runs no stage"
 	case a.row == nil && a.name == "config":
 		return ""
 	case a.row == nil:
 		return "this driver has no such flag"
-	case (a.row.Name == "cpu" || a.row.Name == "memory") && a.value == "auto":
-		return "--auto-resources does that, by default"
 	}
 	if a.hasValue || a.row.IsSwitch() {
 		_, errs := settings.Resolve(settings.Sources{
