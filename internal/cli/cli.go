@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,7 +43,7 @@ Exit codes
   0    all is well
   1    the job, or a setting, is to blame (BUILD_FAILURE_EXIT_CODE)
   2    the host, the network, Tart or the VM is to blame (SYSTEM_FAILURE_EXIT_CODE)
-  64   the command line is not understood; in a stage that GitLab Runner calls it is 1, since trying again is no use`
+  64   the command line is not understood; in a stage, and in whatever else GitLab Runner calls, it is 1, since trying again is no use`
 
 // exitUsage is EX_USAGE of <sysexits.h>, which tart uses too.
 const exitUsage = 64
@@ -78,12 +79,17 @@ func newRoot(env Env) *cobra.Command {
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}" + commit(env) + "\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if cmd == root && !strings.HasPrefix(env.Args[0], "-") { // the flags behind a verb that is none are not the mistake
+			err = cobra.NoArgs(root, env.Args)
+		}
+		return &usageError{err}
+	})
 	addCommands(root, env)
 	if !isStage(env.Args) || slices.Contains(env.Args, "--help") || slices.Contains(env.Args, "-h") {
 		wrapHelp(root, terminalWidth(env.Stdout))
 	}
-	for _, cmd := range root.Commands() {
+	for _, cmd := range append(root.Commands(), root) {
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {
 				if err := check(cmd, args); err != nil {
@@ -195,8 +201,9 @@ func report(env Env, err error) int {
 	if script := (*job.ScriptError)(nil); err != nil && !errors.As(err, &script) {
 		printError(env.Stderr, err)
 	}
-	if usage := (*usageError)(nil); errors.As(err, &usage) && !isStage(env.Args) {
+	environ := job.Environ(env.Environ)
+	if usage := (*usageError)(nil); errors.As(err, &usage) && !isStage(env.Args) && !environ.OfRunner() {
 		return exitUsage
 	}
-	return job.Environ(env.Environ).ExitCodes().Of(err)
+	return environ.ExitCodes().Of(err)
 }

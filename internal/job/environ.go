@@ -107,6 +107,9 @@ func (e Environ) ExitCodes() ExitCodes {
 	}
 }
 
+// OfRunner tells whether GitLab Runner has started this process: it says in every stage which exit codes it understands.
+func (e Environ) OfRunner() bool { return e.Get("BUILD_FAILURE_EXIT_CODE") != "" }
+
 func (e Environ) code(name string, otherwise int) int {
 	n, err := strconv.Atoi(e.Get(name))
 	if err != nil || n < 1 || n > 255 {
