@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/tart"
@@ -54,7 +53,7 @@ func printError(w io.Writer, err error) {
 		hint = "install Tart with `brew install openai/tools/tart`, or say where it is with -x"
 	}
 	for _, e := range joined(err) {
-		fmt.Fprintf(w, "error: %s\n", job.Printable(strings.ReplaceAll(e.Error(), "\n", "; ")))
+		fmt.Fprintln(w, job.Line("error: %v", e))
 	}
 	if hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", job.Printable(hint))

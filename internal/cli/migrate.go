@@ -54,7 +54,7 @@ func newMigrateCommand(env Env) *cobra.Command {
 
 func runMigrate(env Env, f migrateFlags) error {
 	say := func(kind, format string, args ...any) {
-		fmt.Fprintf(env.Stderr, "%s: %s\n", kind, job.Printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(env.Stderr, "%s: %s\n", kind, job.Line(format, args...))
 	}
 	host := newHost(env, f.root)
 	path := cmp.Or(f.config, doctor.DefaultConfigPath(host))

@@ -98,7 +98,7 @@ func newSetupCommand(env Env) *cobra.Command {
 // runSetup goes from what is there to a host that runs jobs.
 func runSetup(ctx context.Context, env Env, f *setupFlags) error {
 	f.say = func(kind, format string, args ...any) {
-		fmt.Fprintf(env.Stderr, "%s: %s\n", kind, job.Printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(env.Stderr, "%s: %s\n", kind, job.Line(format, args...))
 	}
 	if err := f.check(env); err != nil {
 		return err

@@ -7,8 +7,9 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"slices"
+
+	"gitlab-runner-tart-driver/internal/job"
 )
 
 // Status is how a check went.
@@ -38,19 +39,19 @@ type Finding struct {
 }
 
 func pass(format string, args ...any) Finding {
-	return Finding{Status: Pass, Reason: fmt.Sprintf(format, args...)}
+	return Finding{Status: Pass, Reason: job.Line(format, args...)}
 }
 
 func skip(format string, args ...any) Finding {
-	return Finding{Status: Skip, Reason: fmt.Sprintf(format, args...)}
+	return Finding{Status: Skip, Reason: job.Line(format, args...)}
 }
 
 func warn(fix, format string, args ...any) Finding {
-	return Finding{Status: Warn, Reason: fmt.Sprintf(format, args...), Fix: fix}
+	return Finding{Status: Warn, Reason: job.Line(format, args...), Fix: fix}
 }
 
 func fail(fix, format string, args ...any) Finding {
-	return Finding{Status: Fail, Reason: fmt.Sprintf(format, args...), Fix: fix}
+	return Finding{Status: Fail, Reason: job.Line(format, args...), Fix: fix}
 }
 
 // Check is a row of the table.

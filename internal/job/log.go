@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ func NewLog(w io.Writer, now func() time.Time) *Log { return &Log{w: w, now: now
 func (l *Log) Linef(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintln(l.w, Printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(l.w, Line(format, args...))
 }
 
 // Section starts a collapsible section of the job log and returns what ends it.
@@ -39,6 +40,20 @@ func (l *Log) mark(what, id, header string) {
 	if header != "" {
 		fmt.Fprintln(l.w)
 	}
+}
+
+// Line is a formatted text on one line. Errors that were joined have a line each, and stand behind one another here.
+func Line(format string, args ...any) string {
+	if false {
+		_ = fmt.Sprintf(format, args...) // by this, go vet knows to check calls
+	}
+	plain := slices.Clone(args)
+	for i, arg := range plain {
+		if err, ok := arg.(error); ok {
+			plain[i] = strings.ReplaceAll(err.Error(), "\n", "; ")
+		}
+	}
+	return Printable(fmt.Sprintf(format, plain...))
 }
 
 // Printable replaces control characters, line ends among them, and invalid UTF-8.

@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -37,6 +38,19 @@ func TestNothingFromOutsideBreaksALine(t *testing.T) {
 		"section_start:1700000001:id\r\x1b[0Ktwo\uFFFDlines\uFFFD[2J\n"
 	if got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestErrorsThatWereJoinedAreOneLine(t *testing.T) {
+	log, buf := newTestLog()
+	err := errors.Join(errors.New("first"), fmt.Errorf("second: %w", errors.Join(errors.New("a"), errors.New("b\x1b"))))
+	args := []any{1, err, "x\ny"}
+	log.Linef("warning %d: %v (%s)", args...)
+	if got, want := buf.String(), "warning 1: first; second: a; b\uFFFD (x\uFFFDy)\n"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if args[1] != err {
+		t.Errorf("the caller's arguments are changed to %v", args)
 	}
 }
 

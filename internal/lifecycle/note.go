@@ -26,7 +26,7 @@ func failed(e history.Event, err error) history.Event {
 	if err == nil {
 		return e
 	}
-	e.Error, e.Blame = err.Error(), "host"
+	e.Error, e.Blame = job.Line("%v", err), "host"
 	if f := (*job.Failure)(nil); errors.As(err, &f) && f.Job {
 		e.Blame = "job"
 	}
