@@ -128,7 +128,7 @@ func (r ended) expect(t *testing.T, what string, code int, says string) {
 const untrusted = "warning: GitLab Runner gives no JOB_RESPONSE_FILE (it does since 14.1); the job is taken from variables that it can set itself\n"
 
 // sections are the marks around a pull.
-var sections = regexp.MustCompile(`section_(start|end):\d+:tart_pull\r\x1b\[0K(Pulling image \S+\n)?`)
+var sections = regexp.MustCompile(`section_(start|end):\d+:tart_pull_\d+\r\x1b\[0K(Pulling image \S+\n)?`)
 
 // TestHostileSettings gives every variable of every setting every hostile value, all variables at once since all faults are told of.
 // The image does not exist: a prepare whose settings are all accepted ends with that.

@@ -26,17 +26,25 @@ func (l *Log) Linef(format string, args ...any) {
 	fmt.Fprintln(l.w, Line(format, args...))
 }
 
-// Section starts a collapsible section of the job log and returns what ends it.
+// Section starts a collapsible section of the job log and returns what ends it. GitLab tells sections by their ids, and a job may pull more than once, also
+// in several attempts at prepare, which are processes of their own: so the time is part of the id.
 // https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections
-func (l *Log) Section(id, header string) (end func()) {
-	l.mark("section_start", id, header)
-	return func() { l.mark("section_end", id, "") }
-}
-
-func (l *Log) mark(what, id, header string) {
+func (l *Log) Section(name, header string) (end func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintf(l.w, "%s:%d:%s\r\x1b[0K%s", what, l.now().Unix(), id, Printable(header))
+	began := l.now()
+	id := fmt.Sprintf("%s_%d", name, began.UnixNano())
+	l.mark("section_start", began, id, header)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.mark("section_end", l.now(), id, "")
+	}
+}
+
+// mark writes a mark, for whoever holds the lock.
+func (l *Log) mark(what string, at time.Time, id, header string) {
+	fmt.Fprintf(l.w, "%s:%d:%s\r\x1b[0K%s", what, at.Unix(), id, Printable(header))
 	if header != "" {
 		fmt.Fprintln(l.w)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -23,9 +24,28 @@ func TestSectionIsWrittenAsGitLabReadsIt(t *testing.T) {
 	log.Linef("%d%% done", 50)
 	end()
 	log.Linef("after")
-	want := "section_start:1700000001:tart_pull\r\x1b[0KPulling image\n50% done\nsection_end:1700000002:tart_pull\r\x1b[0Kafter\n"
+	want := "section_start:1700000001:tart_pull_1700000001000000999\r\x1b[0KPulling image\n50% done\n" +
+		"section_end:1700000002:tart_pull_1700000001000000999\r\x1b[0Kafter\n"
 	if got := buf.String(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestSectionsHaveIDsOfTheirOwn(t *testing.T) {
+	log, buf := newTestLog()
+	log.Section("tart_pull", "Pulling image")()
+	log.Section("tart_pull", "Pulling image")()
+	count := map[string]int{}
+	for _, id := range regexp.MustCompile(`section_(?:start|end):\d+:([A-Za-z0-9_.-]+)\r`).FindAllStringSubmatch(buf.String(), -1) {
+		count[id[1]]++
+	}
+	if len(count) != 2 {
+		t.Errorf("ids of two sections: %v in %q", count, buf.String())
+	}
+	for id, n := range count {
+		if n != 2 {
+			t.Errorf("%s stands %d times, want a start and an end", id, n)
+		}
 	}
 }
 
@@ -35,7 +55,7 @@ func TestNothingFromOutsideBreaksALine(t *testing.T) {
 	log.Section("id", "two\nlines\x1b[2J")
 	got := buf.String()
 	want := "image x\uFFFDsection_end:1:tart_pull\uFFFD\uFFFD[0K\uFFFD[31mred\uFFFD\uFFFD\uFFFD31m\n" +
-		"section_start:1700000001:id\r\x1b[0Ktwo\uFFFDlines\uFFFD[2J\n"
+		"section_start:1700000001:id_1700000001000000999\r\x1b[0Ktwo\uFFFDlines\uFFFD[2J\n"
 	if got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
