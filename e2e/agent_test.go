@@ -43,7 +43,9 @@ func TestNoAgent(t *testing.T) {
 	r := h.run(job("echo never"), func(o *trial.Options) { o.Driver.Prepare.Args = append(o.Driver.Prepare.Args, "--transport", "agent") })
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
 	says(t, r, "the VM's guest agent does not answer within 2s", "hint: does the image have Tart's guest agent")
-	r = h.run(job("echo it works"), func(o *trial.Options) { o.Driver.Prepare.Args = append(o.Driver.Prepare.Args, "--transport", "auto") })
+	r = h.run(job("echo it works"), func(o *trial.Options) {
+		o.Driver.Prepare.Args = append(o.Driver.Prepare.Args, "--transport", "auto", "--timeout", "120")
+	})
 	want(t, r, trial.Success, "", 0)
 	says(t, r, "logged in by SSH; the guest agent does not answer yet")
 	h.assertClean()
@@ -52,7 +54,7 @@ func TestNoAgent(t *testing.T) {
 // TestNeitherWay names both failures.
 func TestNeitherWay(t *testing.T) {
 	t.Parallel()
-	h := newMac(t, "--timeout", "2", "--transport", "auto")
+	h := newMac(t, "--timeout", "60", "--transport", "auto")
 	h.sim("fault", "set", "agent-down")
 	j := job("echo never")
 	j.Variables = variables("TART_SSH_PASSWORD", "wrong")
@@ -100,11 +102,11 @@ func TestOlderTartHasNoExec(t *testing.T) {
 func TestAgentStreamBreaks(t *testing.T) {
 	t.Parallel()
 	h := newMac(t, "--transport", "agent")
-	h.sim("fault", "set", "agent-stream-lost", "--after", "3s")
+	h.sim("fault", "set", "agent-stream-lost", "--after", "15s")
 	r := h.run(job("echo started; sleep 300"))
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
-	if s := string(r.Stage("build_script").Stderr); !strings.Contains(s, "the guest agent's stream ended early") {
-		t.Errorf("build_script says %q", s)
+	if s := r.Stage("build_script"); s == nil || !strings.Contains(string(s.Stderr), "the guest agent's stream ended early") {
+		t.Errorf("build_script: %+v", s)
 	}
 	if s := r.Stage("cleanup_file_variables"); s == nil || s.ExitCode != 0 {
 		t.Errorf("the next stage: %+v", s)
@@ -115,7 +117,7 @@ func TestAgentStreamBreaks(t *testing.T) {
 // TestAgentWithoutStatus has an agent that ends every stream without an exit status, which tart makes a 0 of. It must not pass for success.
 func TestAgentWithoutStatus(t *testing.T) {
 	t.Parallel()
-	h := newMac(t, "--transport", "agent", "--timeout", "2")
+	h := newMac(t, "--transport", "agent", "--timeout", "15")
 	h.sim("fault", "set", "agent-no-exit")
 	r := h.run(job("false"))
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gitlab-runner-tart-driver/internal/trial"
 )
@@ -73,9 +74,9 @@ var prepareLines = []string{"image base", "place 1 of", "cloned", "hardware: ", 
 func TestPrepareKilledInTheMiddleOfTart(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
-	for _, command := range []string{"ip", "clone", "set", "run", "delete"} {
+	for _, command := range []string{"ip", "clone", "set", "run"} {
 		h.sim("fault", "set", "slow", "--command", command, "--after", "700ms", "--times", "1")
-		killed := false
+		killed, over, looked := false, make(chan struct{}), make(chan struct{})
 		r := h.run(job("echo it works"), func(o *trial.Options) {
 			o.Hooks.Started = func(tr *trial.Trial, p trial.Process) {
 				if p.Stage != trial.StagePrepare || killed {
@@ -83,9 +84,27 @@ func TestPrepareKilledInTheMiddleOfTart(t *testing.T) {
 				}
 				killed = true
 				go func() {
-					h.eventually("tart "+command+" is called", func() bool { return h.called(command) > 0 })
+					defer close(looked)
+					for h.called(command) == 0 {
+						select {
+						case <-over: // too late for this one
+							return
+						case <-time.After(5 * time.Millisecond):
+						}
+					}
 					_ = syscall.Kill(p.PID, syscall.SIGKILL)
 				}()
+			}
+			o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
+				if s.Name != trial.StagePrepare {
+					return
+				}
+				select {
+				case <-over:
+				default:
+					close(over)
+					<-looked
+				}
 			}
 		})
 		want(t, r, trial.Success, "", 0)

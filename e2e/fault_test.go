@@ -102,7 +102,7 @@ func TestFrozenGuest(t *testing.T) {
 		t.Skip("waits for the keepalive's half minute")
 	}
 	t.Parallel()
-	h := newMac(t, "--timeout", "2") // the next stages try to connect again
+	h := newMac(t, "--timeout", "20") // the next stages try to connect again
 	r := h.run(job("echo started; sleep 300"), when("build_script", "started\n", func(_ *trial.Trial, _ trial.Process) { h.sim("freeze", h.theVM()) }))
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
 	says(t, r, "connection to the VM lost: no answer for 30s")

@@ -65,7 +65,7 @@ func TestFloodAtSurvey(t *testing.T) {
 	for _, transport := range []string{"ssh", "agent"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
-			h := newMac(t, "--transport", transport, "--timeout", "6")
+			h := newMac(t, "--transport", transport, "--timeout", "60")
 			// The agent's programs are run by sh, not by the login shell: what they call is the image's too.
 			h.altered("flood", `yes 0123456789012345678901234567890123456789`)
 			stop, done := make(chan struct{}), make(chan struct{})

@@ -203,7 +203,7 @@ func TestNoJobResponse(t *testing.T) {
 	h.assertClean()
 }
 
-// TestCallsOfAJob counts what a job costs in calls of tart, which does not depend on the machine.
+// TestCallsOfAJob counts what a job costs in calls of tart. One that boots for long is asked for its address, too.
 func TestCallsOfAJob(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
@@ -212,7 +212,9 @@ func TestCallsOfAJob(t *testing.T) {
 	want(t, h.run(job("echo it works")), trial.Success, "", 0)
 	var commands []string
 	for _, argv := range h.calls() {
-		commands = append(commands, argv[0])
+		if argv[0] != "ip" {
+			commands = append(commands, argv[0])
+		}
 	}
 	slices.Sort(commands)
 	if got := strings.Join(commands, " "); got != "clone delete run set" {

@@ -70,7 +70,7 @@ func TestLongVariables(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newMac(t, "--timeout", "5")
+			h := newMac(t, "--timeout", "60")
 			r := h.call("prepare", responseOf(t, map[string]any{"image.name": public}), vars)
 			if r.code == 102 {
 				t.Errorf("the job's variable is a system failure: %.900s", r.stderr)

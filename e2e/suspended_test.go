@@ -81,7 +81,7 @@ func TestClonesOfOneSuspendedImage(t *testing.T) {
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
 	}
-	h.eventually("the VM of a person runs", func() bool { return h.tartCommand("ip", "debug").Run() == nil })
+	h.eventually("the VM of a person runs", func() bool { return h.tartCommand("exec", "debug", "true").Run() == nil })
 	r := h.run(alone())
 	want(t, r, trial.Success, "", 0)
 	says(t, r, "jobs here: 1\n")

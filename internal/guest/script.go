@@ -272,7 +272,7 @@ func (s scriptRun) do(ctx context.Context) (Status, error) {
 
 // end ends the script by endProgram.
 func (s scriptRun) end(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*termGrace)
+	ctx, cancel := context.WithTimeout(ctx, 3*termGrace)
 	defer cancel()
 	_, err := s.in.run(ctx, endProgram, []string{s.file, strconv.Itoa(int(termGrace / (100 * time.Millisecond)))}, Streams{})
 	return err

@@ -128,6 +128,9 @@ func (k *Keeper) addressFree(addr netip.Addr) error {
 // claimAddress writes down at which address the VM was reached, unless another one was reached there before.
 func (k *Keeper) claimAddress(ctx context.Context, addr netip.Addr) error {
 	turn, err := k.state.TurnToClaim(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
 	if err != nil {
 		return job.Infrastructure(err, "")
 	}

@@ -252,13 +252,13 @@ func (k *Keeper) watchRun(run *tart.Run) {
 	}
 	reason := run.Reason()
 	k.lost = fmt.Errorf("the VM has ended: %s", reasonText(reason))
+	k.triggers <- vmEnded // before a stage can hear of it, and cleanup comes
 	close(k.vmGone)
 	k.log.Print(k.lost)
 	k.slot.Release()                                                                          // others need not wait until this job's cleanup
 	if err := k.entry.Update(func(r *host.Record) { r.Address = netip.Addr{} }); err != nil { // another VM may get it now
 		k.log.Print(err)
 	}
-	k.triggers <- vmEnded
 	// A VM that loses power says no goodbye: its connection would stay open for ever. What it had sent is here within moments.
 	_ = wait.For(k.condemned, lastBytes)
 	k.mu.Lock()

@@ -209,7 +209,7 @@ func TestSlowLogin(t *testing.T) {
 func TestRefusalsEndInTime(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, always, func(int) bool { return false })
-	if _, err := climber(t, s, 2*time.Second).climbTo(t); !errors.Is(err, guest.ErrAuth) {
+	if _, err := climber(t, s, 8*time.Second).climbTo(t); !errors.Is(err, guest.ErrAuth) {
 		t.Errorf("got %v", err)
 	}
 	if n := s.logins.Load(); n < 2 {

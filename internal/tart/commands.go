@@ -221,14 +221,18 @@ func (c *Client) Destroy(ctx context.Context, name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsRune(name, '/') {
 		return fmt.Errorf("%q is not the name of a local VM", name)
 	}
-	const patience = 5 * time.Second // before the last try, which may take as long as a delete takes
+	const (
+		patience = 5 * time.Second // after which there is no other try; each may take as long as a delete takes
+		leastTry = 3               // on a host that is so slow
+	)
 	pause := 20 * time.Millisecond
 	var last error
-	for began := time.Now(); last == nil || time.Since(began) < patience; pause *= 2 {
-		if last != nil {
+	for began, try := time.Now(), 0; try < leastTry || time.Since(began) < patience; try++ {
+		if try > 0 {
 			if err := wait.For(ctx, pause); err != nil {
 				return errors.Join(err, last)
 			}
+			pause *= 2
 		}
 		last = c.Delete(ctx, name)
 		switch KindOf(last) {
