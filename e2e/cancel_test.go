@@ -74,9 +74,13 @@ var prepareLines = []string{"image base", "place 1 of", "cloned", "hardware: ", 
 func TestPrepareKilledInTheMiddleOfTart(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
-	for _, command := range []string{"ip", "clone", "set", "run"} {
+	for _, command := range []string{"ip", "clone", "set", "run", "delete"} {
+		if command == "delete" { // of what the sweep of prepare finds
+			h.abandonLate("2026-01-01T00:00:00Z")
+			h.forgetCalls()
+		}
 		h.sim("fault", "set", "slow", "--command", command, "--after", "700ms", "--times", "1")
-		killed, over, looked := false, make(chan struct{}), make(chan struct{})
+		killed, struck, over, looked := false, false, make(chan struct{}), make(chan struct{})
 		r := h.run(job("echo it works"), func(o *trial.Options) {
 			o.Hooks.Started = func(tr *trial.Trial, p trial.Process) {
 				if p.Stage != trial.StagePrepare || killed {
@@ -92,7 +96,7 @@ func TestPrepareKilledInTheMiddleOfTart(t *testing.T) {
 						case <-time.After(5 * time.Millisecond):
 						}
 					}
-					_ = syscall.Kill(p.PID, syscall.SIGKILL)
+					struck = syscall.Kill(p.PID, syscall.SIGKILL) == nil
 				}()
 			}
 			o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
@@ -108,6 +112,9 @@ func TestPrepareKilledInTheMiddleOfTart(t *testing.T) {
 			}
 		})
 		want(t, r, trial.Success, "", 0)
+		if !struck {
+			t.Errorf("prepare was over before it called tart %s, or its call was seen", command)
+		}
 		h.forgetCalls()
 		h.sim("fault", "clear")
 	}

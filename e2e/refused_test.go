@@ -183,8 +183,11 @@ func TestProjectForgesALine(t *testing.T) {
 	if r.code != 102 {
 		t.Errorf("cleanup ended with %d", r.code)
 	}
-
 	assertPlain(t, "cleanup", r.stderr)
+	r = h.call("cleanup", nil, vars) // now without a keeper
+	if n := strings.Count(r.stderr, "could not be deleted"); n != 1 {
+		t.Errorf("cleanup tries one VM %d times: %s", n, r.stderr)
+	}
 	h.sim("fault", "clear")
 	h.call("cleanup", nil, vars)
 	h.assertClean()

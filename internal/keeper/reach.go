@@ -112,6 +112,9 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 		if ctx.Err() != nil {
 			return nil, asFailure(context.Cause(ctx), "")
 		}
+		if f := (*job.Failure)(nil); errors.As(err, &f) {
+			return nil, err
+		}
 		if errors.Is(err, errAttemptTimeout) {
 			limit *= 2 // perhaps it is slow, and not forgetful
 		} else {
@@ -121,9 +124,6 @@ func (k *Keeper) reach(ctx context.Context, l *link, passed func(rung, *link)) (
 			addresses = k.lookUpAddress(ctx)
 		}
 		gap := pace(time.Since(began))
-		if f := (*job.Failure)(nil); errors.As(err, &f) {
-			return nil, err
-		}
 		switch {
 		case errors.Is(err, guest.ErrAuth), errors.Is(err, guest.ErrOpen):
 			if refusals == len(loginPauses) {

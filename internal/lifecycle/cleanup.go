@@ -16,8 +16,8 @@ func (s *Stage) Cleanup(ctx context.Context, client Client) (err error) {
 	s.recogniseJob()
 	ended := s.noteCleanup()
 	defer func() { ended(err) }()
-	err = s.destroyOwn(ctx, client)
-	swept := Sweep(ctx, s.State, client)
+	inVain, err := s.destroyOwn(ctx, client)
+	swept := Sweep(ctx, s.State, client, inVain...)
 	NoteSwept(s.State, swept)
 	for _, vm := range swept.VMs {
 		s.Log.Linef("removed VM %s, which an earlier crash had left", vm)
@@ -47,11 +47,12 @@ func (s *Stage) recogniseJob() {
 	}
 }
 
-// destroyOwn destroys all VMs that have the job's key; there is more than one only if a prepare was killed and tried again.
-func (s *Stage) destroyOwn(ctx context.Context, client Client) error {
+// destroyOwn destroys all VMs that have the job's key; there is more than one only if a prepare was killed and tried again. inVain are those that are
+// still there, and are not held.
+func (s *Stage) destroyOwn(ctx context.Context, client Client) (inVain []string, err error) {
 	records, err := s.State.Records()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, rec := range records {
 		if s.Job.Key == "" || rec.JobKey != s.Job.Key {
@@ -61,8 +62,9 @@ func (s *Stage) destroyOwn(ctx context.Context, client Client) error {
 		if held := (*keeper.HeldError)(nil); errors.As(derr, &held) {
 			s.tellHeld(rec, held.Until)
 		} else if derr != nil {
+			inVain = append(inVain, rec.VM)
 			err = errors.Join(err, fmt.Errorf("VM %s of %s: %w", rec.VM, rec.Describe(), derr))
 		}
 	}
-	return err
+	return inVain, err
 }

@@ -96,10 +96,11 @@ func (p *preparation) stepLine(what string, took time.Duration) {
 
 // sweep removes what earlier crashes left, and earlier VMs of this very job: GitLab Runner tries prepare three times.
 func (p *preparation) sweep(ctx context.Context) {
-	if err := p.destroyOwn(ctx, p.client); err != nil {
+	inVain, err := p.destroyOwn(ctx, p.client)
+	if err != nil {
 		p.Log.Linef("warning: %v", err)
 	}
-	swept := Sweep(ctx, p.State, p.client)
+	swept := Sweep(ctx, p.State, p.client, inVain...)
 	NoteSwept(p.State, swept)
 	if p.historyLimits().None() || !p.State.History().Roomy() {
 		p.pruneHistory()

@@ -35,8 +35,8 @@ type Swept struct {
 }
 
 // Sweep removes what crashes left: VMs whose keeper is gone, and VMs of this state directory that have no record. A record whose lock
-// is held is never touched, so living jobs are safe.
-func Sweep(ctx context.Context, state *host.State, client Client) Swept {
+// is held is never touched, so living jobs are safe. VMs that were tried in vain just now are left to the next sweep.
+func Sweep(ctx context.Context, state *host.State, client Client, inVain ...string) Swept {
 	var swept Swept
 	names, err := state.Names()
 	if err != nil {
@@ -48,6 +48,9 @@ func Sweep(ctx context.Context, state *host.State, client Client) Swept {
 		swept.Errors = append(swept.Errors, err)
 	}
 	for _, name := range names {
+		if slices.Contains(inVain, name) {
+			continue
+		}
 		entry, ok, err := state.Claim(name)
 		if err == nil && ok {
 			err = destroyOrphan(ctx, client, entry)

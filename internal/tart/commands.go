@@ -34,6 +34,15 @@ type VM struct {
 // Local tells a VM from a cached image.
 func (v VM) Local() bool { return v.Source == "local" }
 
+// local finds a local VM in a list.
+func local(vms []VM, name string) (VM, bool) {
+	i := slices.IndexFunc(vms, func(vm VM) bool { return vm.Local() && vm.Name == name })
+	if i < 0 {
+		return VM{}, false
+	}
+	return vms[i], true
+}
+
 // listAttempts bounds the repetitions of a failed `tart list`.
 const listAttempts = 4
 
@@ -223,11 +232,12 @@ func (c *Client) Destroy(ctx context.Context, name string) error {
 	}
 	const (
 		patience = 5 * time.Second // after which there is no other try; each may take as long as a delete takes
-		leastTry = 3               // on a host that is so slow
+		leastTry = 3               // on a host where two take all that time
 	)
 	pause := 20 * time.Millisecond
 	var last error
-	for began, try := time.Now(), 0; try < leastTry || time.Since(began) < patience; try++ {
+	began, try := time.Now(), 0
+	for ; try < leastTry || time.Since(began) < patience; try++ {
 		if try > 0 {
 			if err := wait.For(ctx, pause); err != nil {
 				return errors.Join(err, last)
@@ -248,10 +258,12 @@ func (c *Client) Destroy(ctx context.Context, name string) error {
 			if last == nil {
 				return nil
 			}
-			if vms, err := c.List(ctx); err == nil && !slices.ContainsFunc(vms, func(vm VM) bool { return vm.Local() && vm.Name == name }) {
-				return os.RemoveAll(c.VMDir(name)) // tart says so in words that we don't know
+			if vms, err := c.List(ctx); err == nil {
+				if _, there := local(vms, name); !there { // tart says so in words that we don't know
+					return os.RemoveAll(c.VMDir(name))
+				}
 			}
 		}
 	}
-	return fmt.Errorf("VM %q could not be deleted for %s: %w", name, patience, last)
+	return fmt.Errorf("VM %q could not be deleted in %d tries: %w", name, try, last)
 }

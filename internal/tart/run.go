@@ -245,8 +245,10 @@ func (c *Client) AwaitUse(ctx context.Context, name string) error {
 			continue
 		}
 		asked = time.Now()
-		if vms, err := c.List(ctx); err == nil && slices.ContainsFunc(vms, func(vm VM) bool { return vm.Local() && vm.Name == name && vm.Running }) {
-			return nil
+		if vms, err := c.List(ctx); err == nil {
+			if vm, _ := local(vms, name); vm.Running {
+				return nil
+			}
 		}
 	}
 	return nil
