@@ -86,6 +86,7 @@ func newRoot(env Env) *cobra.Command {
 		return &usageError{err}
 	})
 	addCommands(root, env)
+	root.CompletionOptions.DisableDefaultCmd = isStage(env.Args)
 	if !isStage(env.Args) || slices.Contains(env.Args, "--help") || slices.Contains(env.Args, "-h") {
 		wrapHelp(root, terminalWidth(env.Stdout))
 	}
@@ -134,18 +135,26 @@ func version(env Env) string {
 // commit names the source of a build behind its version, as far as that is known.
 func commit(env Env) string {
 	hash := env.Commit
-	if info, ok := debug.ReadBuildInfo(); ok && hash == "" {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				hash = s.Value
-			}
-		}
+	if hash == "" {
+		hash = recordedCommit()
 	}
 	if hash == "" {
 		return ""
 	}
 	const enough = 12 // digits, for git to know it by
 	return " (commit " + hash[:min(enough, len(hash))] + ")"
+}
+
+// recordedCommit is what the Go toolchain recorded, if it did.
+func recordedCommit() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return ""
 }
 
 // withSignals ends the context on the signals that ask a stage to end. GitLab Runner sends SIGTERM to the stage's whole process group.

@@ -51,7 +51,7 @@ func isStage(args []string) bool { return len(args) > 0 && slices.Contains(stage
 // flagValue is a flag of the settings table. It only notes what was given: settings.Resolve does the rest.
 type flagValue struct {
 	given map[string]string
-	row   settings.Setting
+	row   *settings.Setting
 	// negated is for --no-NAME.
 	negated bool
 }
@@ -84,7 +84,9 @@ func (f *flagValue) Type() string {
 func addFlags(flags *pflag.FlagSet, stage string) map[string]string {
 	flags.SortFlags = false
 	given := map[string]string{}
-	for _, row := range settings.Table() {
+	table := settings.Table()
+	for i := range table {
+		row := &table[i]
 		shown := slices.Contains(row.Stages, stage)
 		help := strings.ReplaceAll(row.Help, "`", "") // pflag would take what is quoted so for the name of the value
 		f := flags.VarPF(&flagValue{given: given, row: row}, row.Name, row.Short, help+variablesHelp(row))
@@ -110,11 +112,11 @@ func addStageFlags(flags *pflag.FlagSet, stage string, file *string) map[string]
 	return given
 }
 
-func variablesHelp(row settings.Setting) string {
+func variablesHelp(row *settings.Setting) string {
 	if len(row.Variables) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (variable %s)", row.Variables[0])
+	return " (variable " + row.Variables[0] + ")"
 }
 
 // newStageCommand makes the command of a stage. Settings that can't be used end it before it begins.

@@ -6,6 +6,12 @@ import (
 	"time"
 )
 
+// What most jobs have.
+const (
+	usualDisplay = "1920x1200"
+	usualShell   = "/bin/zsh"
+)
+
 func hostSettings() []Setting {
 	prepare := []string{StagePrepare}
 	return []Setting{
@@ -114,9 +120,9 @@ func machineSettings() []Setting {
 		{Name: "max-memory", Default: "0", Takes: "MB", Stages: prepare,
 			Help: "memory in megabytes that a job may ask for; 0 lets jobs ask for none",
 			set:  number(func(s *Settings) *int { return &s.MaxMemoryMB }, 0, 8<<20, " of megabytes")},
-		{Name: "display", Variables: []string{"TART_EXECUTOR_DISPLAY"}, Default: "1920x1200", Takes: "WxH", Stages: prepare,
+		{Name: "display", Variables: []string{"TART_EXECUTOR_DISPLAY"}, Default: usualDisplay, Takes: "WxH", Stages: prepare,
 			Help: "display resolution of the VM, such as 1200x800",
-			set:  matching(func(s *Settings) *string { return &s.Display }, `^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}(pt|px)?$`, "a resolution such as 1920x1200")},
+			set:  matchingOr(usualDisplay, func(s *Settings) *string { return &s.Display }, `^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}(pt|px)?$`, "a resolution such as 1920x1200")},
 		{Name: "auto-resources", Default: "true", Stages: prepare,
 			Help: "divide the host's CPUs and memory equally among --concurrency VMs",
 			set:  toggle(func(s *Settings) *bool { return &s.AutoResources })},
@@ -187,9 +193,9 @@ func guestSettings() []Setting {
 				}
 				return ""
 			}},
-		{Name: "shell", Variables: []string{"TART_EXECUTOR_SHELL"}, Default: "/bin/zsh", Takes: "PATH", Stages: both,
+		{Name: "shell", Variables: []string{"TART_EXECUTOR_SHELL"}, Default: usualShell, Takes: "PATH", Stages: both,
 			Help:     "the shell that runs the job's scripts, as a login shell",
-			set:      matching(func(s *Settings) *string { return &s.Shell }, `^[A-Za-z0-9_./][A-Za-z0-9_./+-]*$`, "the path of a shell, such as /bin/bash"),
+			set:      matchingOr(usualShell, func(s *Settings) *string { return &s.Shell }, `^[A-Za-z0-9_./][A-Za-z0-9_./+-]*$`, "the path of a shell, such as /bin/bash"),
 			meanings: map[string]func(string) string{"TART_EXECUTOR_SHELL": withoutLogin}},
 		{Name: "timezone", Variables: []string{"TART_EXECUTOR_TIMEZONE"}, Takes: "ZONE", Stages: both,
 			Help: "the VM's time zone, such as Europe/Berlin, or auto for the host's; the image's own where it is not set",

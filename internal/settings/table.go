@@ -74,8 +74,8 @@ func (row Setting) IsSwitch() bool { return row.Takes == "" }
 // PullPolicies are the values of the pull policy, as GitLab's Docker executor has them.
 var PullPolicies = []string{"always", "if-not-present", "never"}
 
-// Table returns all settings, in the order of the reference.
-func Table() []Setting { return slices.Clone(table()) }
+// Table returns all settings, in the order of the reference. It is the same for all callers, who leave it as it is.
+func Table() []Setting { return table() }
 
 var table = sync.OnceValue(func() []Setting {
 	return slices.Concat(hostSettings(), imageSettings(), machineSettings(), guestSettings())
@@ -99,10 +99,11 @@ func text(field func(*Settings) *string, what string) func(*Settings, string) st
 	}
 }
 
-func matching(field func(*Settings) *string, pattern, what string) func(*Settings, string) string {
+// matchingOr takes what matches a pattern, and the setting's default, which needs no look: an expression takes time to compile.
+func matchingOr(usual string, field func(*Settings) *string, pattern, what string) func(*Settings, string) string {
 	re := lazy.Regexp(pattern)
 	return func(s *Settings, v string) string {
-		if len(v) > maxText || !re().MatchString(v) {
+		if v != usual && (len(v) > maxText || !re().MatchString(v)) {
 			return what
 		}
 		*field(s) = v
@@ -110,16 +111,9 @@ func matching(field func(*Settings) *string, pattern, what string) func(*Setting
 	}
 }
 
-// matchingOrEmpty is matching for settings that may be left out, which most are: an expression takes time to compile.
+// matchingOrEmpty is matchingOr for settings that may be left out.
 func matchingOrEmpty(field func(*Settings) *string, pattern, what string) func(*Settings, string) string {
-	some := matching(field, pattern, what)
-	return func(s *Settings, v string) string {
-		if v == "" {
-			*field(s) = ""
-			return ""
-		}
-		return some(s, v)
-	}
+	return matchingOr("", field, pattern, what)
 }
 
 func absolutePath(field func(*Settings) *string) func(*Settings, string) string {
