@@ -113,8 +113,11 @@ func (s *State) queueDir() string { return filepath.Join(s.dir, "queue") }
 // it made.
 func stateID(dir string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s", os.Getuid(), dir))
-	return short(sum[:], 6)
+	return short(sum[:], idLength)
 }
+
+// shortAlphabet is what short is made of.
+const shortAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
 
 // short is n lower-case letters and digits made from raw bytes.
 func short(raw []byte, n int) string {

@@ -103,10 +103,35 @@ func TestNames(t *testing.T) {
 			t.Errorf("job id %q makes the name %q, which is not recognised as ours", hostile, n)
 		}
 	}
-	for _, foreign := range []string{"", "grtd-app-12-34-0", "gitlab-42", "base", "grtd-" + s.id + "-42", s.NewName("1") + "x"} {
-		if s.Owns(foreign) {
+	mine := NamePrefix + s.id
+	for _, foreign := range []string{"", "grtd-app-12-34-0", "gitlab-42", "base", mine + "-42", s.NewName("1") + "x", s.NewName("1") + "-aaaaaaaa", mine + "--aaaaaaaa",
+		mine + "-4x-aaaaaaaa", mine + "-42-aaaaaaa1", mine + "-42-aaaa\naaa", mine + "-" + strings.Repeat("9", 21) + "-aaaaaaaa", mine[1:] + "-42-aaaaaaaa"} {
+		if s.Owns(foreign) || IsJobVM(foreign) {
 			t.Errorf("%q counts as ours", foreign)
 		}
+	}
+}
+
+func TestRecordsOf(t *testing.T) {
+	s := open(t)
+	create := func(jobID, key string, age time.Duration) string {
+		e, err := s.Create(Record{VM: s.NewName(jobID), JobID: jobID, JobKey: key, Created: time.Unix(1700000000, 0).Add(-age)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(e.Release)
+		return e.Record.VM
+	}
+	older, newer := create("7", "7-abc", time.Hour), create("7", "7-abc", time.Minute)
+	create("7", "7-another GitLab's", 0)
+	create("7", "", 0)
+	create("77", "77-abc", 0)
+	recs, err := s.RecordsOf("7", "7-abc")
+	if err != nil || len(recs) != 2 || recs[0].VM != newer || recs[1].VM != older {
+		t.Errorf("got %+v, %v, want %s and %s", recs, err, newer, older)
+	}
+	if recs, err := s.RecordsOf("7", ""); err != nil || len(recs) != 0 {
+		t.Errorf("a job without a key has %+v, %v", recs, err)
 	}
 }
 

@@ -141,12 +141,27 @@ func (s *State) Names() ([]string, error) {
 
 // Records reads all records, newest first. Records that vanish meanwhile are left out.
 func (s *State) Records() ([]Record, error) {
+	return s.records(func(string) bool { return true })
+}
+
+// RecordsOf reads the records of a job, newest first. The key alone says whose they are; a job without one has none.
+func (s *State) RecordsOf(jobID, key string) ([]Record, error) {
+	wanted := digitsOf(jobID)
+	records, err := s.records(func(digits string) bool { return digits == wanted })
+	return slices.DeleteFunc(records, func(r Record) bool { return key == "" || r.JobKey != key }), err
+}
+
+// records reads those of the VMs whose names have the right digits.
+func (s *State) records(of func(jobDigits string) bool) ([]Record, error) {
 	names, err := s.Names()
 	if err != nil {
 		return nil, err
 	}
 	var recs []Record
 	for _, name := range names {
+		if _, digits, _ := nameParts(name); !of(digits) {
+			continue
+		}
 		if rec, err := s.read(name); err == nil {
 			recs = append(recs, rec)
 		}

@@ -51,8 +51,12 @@ type Waiting struct {
 	Holders []Holder
 }
 
+// turnTaking is how long jobs that come in one moment may take to get their slots one after the other. That is no wait worth a word, nor a look at who has
+// the slots.
+const turnTaking = 100 * time.Millisecond
+
 // TakeSlot waits in line until one of the first n slots is free, and takes it. Jobs are served in the order in which they came; one that wants
-// fewer slots to be in use than others does not keep these from the slots beyond. waiting is called when a wait begins and whenever
+// fewer slots to be in use than others does not keep these from the slots beyond. waiting is called when it turns out that it takes longer, and whenever
 // the position or the holders change.
 func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Waiting)) (*Slot, error) {
 	ticket, name, err := s.drawTicket(n)
@@ -67,6 +71,7 @@ func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Wa
 	}()
 	var slot *Slot
 	var told string
+	began := time.Now()
 	err = poll(ctx, func() (bool, error) {
 		position, from, err := s.position(name)
 		if err != nil {
@@ -75,6 +80,9 @@ func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Wa
 		slot, err = s.tryTake(from, n, who)
 		if slot != nil || err != nil {
 			return slot != nil, err
+		}
+		if time.Since(began) < turnTaking {
+			return false, nil
 		}
 		w := Waiting{Position: position, Holders: s.Holders(n)}
 		if now := fmt.Sprint(w); now != told {

@@ -21,6 +21,8 @@ type link struct {
 	guest guest.Guest
 	// addr is the guest's address; not known where it is reached by its agent.
 	addr netip.Addr
+	// seenFree is when the address was last seen to be no other VM's.
+	seenFree time.Time
 	// hostKey is the one of the first contact, which every later connection must prove; nil where there is none.
 	hostKey ssh.PublicKey
 	// login is how to log in there, once more if need be.
@@ -162,14 +164,20 @@ func pace(waited time.Duration) time.Duration {
 // the guest had no network yet, and a new attempt is faster than waiting for TCP to send it again.
 const dialLimit = 400 * time.Millisecond
 
+// freeAgain is how often an address that nothing answers at is looked up in the records of the other VMs, of which there may be many.
+const freeAgain = 100 * time.Millisecond
+
 // attempt goes from the address to the login, as far as it gets; limit is for what comes after the address.
 func (k *Keeper) attempt(ctx context.Context, limit time.Duration, l *link, addresses <-chan answer, pass func(rung)) (*link, error) {
 	if err := l.updateAddress(ctx, addresses); err != nil {
 		return nil, err
 	}
 	pass(rungAddress)
-	if err := k.addressFree(l.addr); err != nil {
-		return nil, err
+	if time.Since(l.seenFree) > freeAgain {
+		if err := k.addressFree(l.addr); err != nil {
+			return nil, err
+		}
+		l.seenFree = time.Now()
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, limit, errAttemptTimeout)
 	defer stop()
@@ -213,8 +221,8 @@ func (l *link) updateAddress(ctx context.Context, addresses <-chan answer) error
 			return context.Cause(ctx)
 		}
 	}
-	if a.err == nil {
-		l.addr = a.addr
+	if a.err == nil && l.addr != a.addr {
+		l.addr, l.seenFree = a.addr, time.Time{}
 	}
 	return a.err
 }

@@ -50,14 +50,11 @@ func (s *Stage) recogniseJob() {
 // destroyOwn destroys all VMs that have the job's key; there is more than one only if a prepare was killed and tried again. inVain are those that are
 // still there, and are not held.
 func (s *Stage) destroyOwn(ctx context.Context, client Client) (inVain []string, err error) {
-	records, err := s.State.Records()
+	records, err := s.State.RecordsOf(s.Job.ID, s.Job.Key)
 	if err != nil {
 		return nil, err
 	}
 	for _, rec := range records {
-		if s.Job.Key == "" || rec.JobKey != s.Job.Key {
-			continue
-		}
 		derr := destroyJob(ctx, s.State, client, rec, s.Job.TimedOut())
 		if held := (*keeper.HeldError)(nil); errors.As(derr, &held) {
 			s.tellHeld(rec, held.Until)

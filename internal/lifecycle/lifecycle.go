@@ -49,14 +49,12 @@ func (s *Stage) Config(hostname string, ancestors []proc.ID) job.Config {
 // findRecord finds the job's own record: the newest that has the job's key. The name that config handed on is not needed: a prepare without a config stage,
 // or the second with the same name, makes up one of its own.
 func (s *Stage) findRecord() (host.Record, bool, error) {
-	records, err := s.State.Records()
+	records, err := s.State.RecordsOf(s.Job.ID, s.Job.Key)
 	if err != nil {
 		return host.Record{}, false, job.Infrastructure(err, "")
 	}
-	for _, r := range records {
-		if s.Job.Key != "" && r.JobKey == s.Job.Key {
-			return r, true, nil
-		}
+	if len(records) == 0 {
+		return host.Record{}, false, nil
 	}
-	return host.Record{}, false, nil
+	return records[0], true, nil
 }
