@@ -18,6 +18,7 @@ import (
 // stageSample is what one process of a driver took, from the start of the process to its exit.
 type stageSample struct {
 	name string
+	pid  int
 	span timeline.Span
 	// cpu is its processor time and that of all that it waited for.
 	cpu time.Duration
@@ -121,6 +122,7 @@ func readNote(path string) (stageSample, error) {
 		return stageSample{}, err
 	}
 	var note struct {
+		PID        int
 		Start, End time.Time
 		CPU        time.Duration
 		MaxRSS     int64
@@ -128,7 +130,7 @@ func readNote(path string) (stageSample, error) {
 	if err := json.Unmarshal(raw, &note); err != nil {
 		return stageSample{}, err
 	}
-	return stageSample{span: timeline.Span{From: note.Start, To: note.End}, cpu: note.CPU, maxRSS: note.MaxRSS << 10}, nil
+	return stageSample{pid: note.PID, span: timeline.Span{From: note.Start, To: note.End}, cpu: note.CPU, maxRSS: note.MaxRSS << 10}, nil
 }
 
 // observedJob runs a job, alone on the host, and watches tart and the guest as well.

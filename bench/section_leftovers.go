@@ -12,13 +12,14 @@ import (
 
 	"gitlab-runner-tart-driver/bench/report"
 	statedir "gitlab-runner-tart-driver/internal/host"
+	"gitlab-runner-tart-driver/internal/tartsim/simconf"
 	"gitlab-runner-tart-driver/internal/trial"
 )
 
 // stageFigures are the main rows about a job.
 type stageFigures struct {
 	total, attempts *report.Figure
-	wall, cpu       map[string]*report.Figure // of each stage
+	wall, cpu       map[string]*report.Figure // of each stage, cpu without that of tart
 }
 
 // sameAsAlone is the target for what must not depend on how much was, or is, on the host.
@@ -34,14 +35,30 @@ func (b *bench) stageFigures(section, what, yardstick string, wallTarget, cpuTar
 	f := stageFigures{wall: map[string]*report.Figure{}, cpu: map[string]*report.Figure{}}
 	for _, stage := range []string{trial.StageConfig, trial.StagePrepare, scripts, trial.StageCleanup} {
 		f.wall[stage] = row("`"+stage+"`", wallTarget)
-		f.cpu[stage] = row("`"+stage+"`, CPU", cpuTarget)
+		f.cpu[stage] = row("`"+stage+"`, CPU without tart's", cpuTarget)
 	}
 	f.total = row("whole job", wallTarget)
 	f.attempts = b.figure(section, "attempts at `prepare`"+what, report.Count, yardstick)
 	return f
 }
 
-func (f *stageFigures) add(column report.Column, s *jobSample) {
+// add adds jobs that have been the host's last ones.
+func (f *stageFigures) add(h *host, column report.Column, jobs ...*jobSample) error {
+	calls, err := simconf.ReadCalls(h.tartHome())
+	if err != nil {
+		return err
+	}
+	byTart := map[int]time.Duration{} // by the process that has called it
+	for _, c := range calls {
+		byTart[c.PPID] += c.CPU
+	}
+	for _, job := range jobs {
+		f.addJob(column, job, byTart)
+	}
+	return h.forgetCalls()
+}
+
+func (f *stageFigures) addJob(column report.Column, s *jobSample, byTart map[int]time.Duration) {
 	f.total.AddTime(column, s.total)
 	f.attempts.Add(column, float64(s.attempts))
 	for _, st := range s.stages {
@@ -50,7 +67,7 @@ func (f *stageFigures) add(column report.Column, s *jobSample) {
 			name = scripts
 		}
 		f.wall[name].AddTime(column, st.wall())
-		f.cpu[name].AddTime(column, st.cpu)
+		f.cpu[name].AddTime(column, st.cpu-byTart[st.pid])
 	}
 }
 
@@ -76,14 +93,18 @@ func (b *bench) measureLeftovers(ctx context.Context) error {
 			first.AddTime(report.Driver, s.stage(trial.StagePrepare).wall())
 			continue
 		}
-		f.add(report.Driver, s)
+		if err := f.add(b.host, report.Driver, s); err != nil {
+			return err
+		}
 		if err := os.Rename(b.host.state(), aside); err != nil {
 			return err
 		}
 		if s, err = b.meteredJob(ctx, b.own(), registryImage, nil); err != nil {
 			return err
 		}
-		f.add(report.Yardstick, s)
+		if err := f.add(b.host, report.Yardstick, s); err != nil {
+			return err
+		}
 		if err := errors.Join(os.RemoveAll(b.host.state()), os.Rename(aside, b.host.state())); err != nil {
 			return err
 		}

@@ -24,6 +24,8 @@ const exitFailed = 70
 
 // note is what meter writes. Package main of the benchmark reads it.
 type note struct {
+	// PID is the program's.
+	PID        int
 	Start, End time.Time
 	CPU        time.Duration
 	// MaxRSS is in KiB, as Linux has it.
@@ -52,6 +54,7 @@ func measure(dir, program string, args []string) (exitCode int, err error) {
 	if err := cmd.Start(); err != nil {
 		return exitFailed, err
 	}
+	n.PID = cmd.Process.Pid
 	_ = cmd.Wait() // its exit code is passed on
 	n.End = time.Now()
 	n.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()

@@ -94,7 +94,7 @@ func TestFreeSlotIsTakenFirst(t *testing.T) {
 	if s.SlotWanted(slot.Index) {
 		t.Error("wanted, although slot 1 is free")
 	}
-	other, err := s.tryTake(0, 2, Holder{JobID: "11"}) // past the line
+	other, err := s.tryTake(nil, 2, Holder{JobID: "11"}) // past the line
 	if err != nil || other == nil {
 		t.Fatal(other, err)
 	}

@@ -55,9 +55,12 @@ type Waiting struct {
 // the slots.
 const turnTaking = 100 * time.Millisecond
 
-// TakeSlot waits in line until one of the first n slots is free, and takes it. Jobs are served in the order in which they came; one that wants
-// fewer slots to be in use than others does not keep these from the slots beyond. waiting is called when it turns out that it takes longer, and whenever
-// the position or the holders change.
+// tellAgain is how often at most somebody is told how a wait goes on.
+const tellAgain = 10 * time.Second
+
+// TakeSlot waits in line until one of the first n slots is free, and takes it. Jobs are served in the order in which they came: a job leaves a slot to
+// each of those in front that wants one of these, and need not wait until they have come to it. waiting is called when it turns out that it takes
+// longer, and now and then when the position or the holders have changed.
 func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Waiting)) (*Slot, error) {
 	ticket, name, err := s.drawTicket(n)
 	if err != nil {
@@ -71,22 +74,22 @@ func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Wa
 	}()
 	var slot *Slot
 	var told string
-	began := time.Now()
+	next := time.Now().Add(turnTaking)
 	err = poll(ctx, func() (bool, error) {
-		position, from, err := s.position(name)
+		front, position, err := s.front(name)
 		if err != nil {
 			return false, err
 		}
-		slot, err = s.tryTake(from, n, who)
+		slot, err = s.tryTake(front, n, who)
 		if slot != nil || err != nil {
 			return slot != nil, err
 		}
-		if time.Since(began) < turnTaking {
+		if time.Now().Before(next) {
 			return false, nil
 		}
 		w := Waiting{Position: position, Holders: s.Holders(n)}
 		if now := fmt.Sprint(w); now != told {
-			told = now
+			told, next = now, time.Now().Add(tellAgain)
 			waiting(w)
 		}
 		return false, nil
@@ -111,19 +114,19 @@ func (s *State) drawTicket(n int) (*Lock, string, error) {
 	return nil, "", err
 }
 
-// position is the place in the queue, 1 for the next in line, and from the first slot that nobody in front waits for. Tickets of the dead in front
-// of ours are removed.
-func (s *State) position(mine string) (position, from int, err error) {
+// front says how many slots each of those in front of a ticket queues up for, and the ticket's place, 1 for the next in line. Tickets of the dead in front of
+// it are removed.
+func (s *State) front(mine string) (slots []int, position int, err error) {
 	tickets, err := os.ReadDir(s.queueDir()) // sorted
 	if err != nil {
-		return 0, 0, err
+		return nil, 0, err
 	}
 	position = 1
 	for _, t := range tickets {
 		if t.Name() >= mine {
 			break
 		}
-		if from >= slotsOf(mine) { // no slot is left for us; the rest is counted, not probed
+		if len(slots) >= slotsOf(mine) { // no slot is left for us; the rest is counted, not probed
 			position++
 			continue
 		}
@@ -134,10 +137,10 @@ func (s *State) position(mine string) (position, from int, err error) {
 			lock.Release()
 		case errors.Is(err, errBusy):
 			position++
-			from = max(from, slotsOf(t.Name()))
+			slots = append(slots, slotsOf(t.Name()))
 		}
 	}
-	return position, from, nil
+	return slots, position, nil
 }
 
 // slotsOf is how many slots a ticket is for; all of them where that can't be told.
@@ -149,15 +152,20 @@ func slotsOf(ticket string) int {
 	return n
 }
 
-// tryTake takes a free slot of those from from up to n, or none.
-func (s *State) tryTake(from, n int, who Holder) (*Slot, error) {
-	for i := from; i < n; i++ {
+// tryTake takes one of the first n slots that is free and that nobody in front gets, or none.
+func (s *State) tryTake(front []int, n int, who Holder) (*Slot, error) {
+	for i := range n {
 		lock, err := tryLock(s.slotPath(i), true)
 		if errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("take slot %d: %w", i, err)
+		}
+		if first := slices.IndexFunc(front, func(slots int) bool { return i < slots }); first >= 0 {
+			front = slices.Delete(front, first, first+1)
+			lock.Release()
+			continue
 		}
 		raw, err := json.Marshal(who)
 		if err == nil {

@@ -80,6 +80,46 @@ func TestJobsThatWantFewerSlots(t *testing.T) {
 	second.Release()
 }
 
+// TestOneSlotForEachInFront is left free, and what is beyond can be taken before they have.
+func TestOneSlotForEachInFront(t *testing.T) {
+	s := open(t)
+	ticket := func(n int) {
+		lock, _, err := s.drawTicket(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(lock.Release)
+	}
+	take := func(n int) *Slot {
+		slot, err := s.TakeSlot(t.Context(), n, Holder{}, func(w Waiting) { t.Errorf("waits though a slot is free: %+v", w) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(slot.Release)
+		return slot
+	}
+	ticket(3)
+	if slot := take(3); slot.Index != 1 {
+		t.Errorf("slot %d, not that after the one that is left", slot.Index)
+	}
+	ticket(1)
+	ticket(4)
+	if slot := take(5); slot.Index != 3 { // 0 and 2 are left, for those who want 3 and 4; for the one who wants 1 there is none
+		t.Errorf("slot %d", slot.Index)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	_, err := s.TakeSlot(ctx, 4, Holder{}, func(w Waiting) {
+		if w.Position != 4 || len(w.Holders) != 2 {
+			t.Errorf("waits as %+v", w)
+		}
+		cancel(enough)
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("took one that is somebody's in front: %v", err)
+	}
+}
+
 func TestDeadTicketsAreSkipped(t *testing.T) {
 	s := open(t)
 	if err := os.WriteFile(filepath.Join(s.queueDir(), "00000000000000000001-1"), nil, 0o600); err != nil {

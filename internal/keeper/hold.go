@@ -10,6 +10,7 @@ import (
 	"gitlab-runner-tart-driver/internal/history"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/wait"
 )
 
 // outcome is what the keeper has seen of its job, and what is to become of the VM afterwards. Keeper.mu guards it.
@@ -127,7 +128,8 @@ func (k *Keeper) watchQueue() {
 			return
 		case <-tick.C:
 		}
-		if k.state.SlotWanted(k.p.SlotIndex) {
+		// A second look: a slot that is only being tried looks taken, and a job that takes another one stands in line for a moment.
+		if k.state.SlotWanted(k.p.SlotIndex) && wait.For(k.condemned, queueInterval/4) == nil && k.state.SlotWanted(k.p.SlotIndex) {
 			k.triggers <- slotWanted
 			return
 		}

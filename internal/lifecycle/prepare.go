@@ -127,7 +127,7 @@ func (p *preparation) takeSlot(ctx context.Context, ref image.Reference) error {
 			for i, h := range w.Holders {
 				holders[i] = h.Describe()
 			}
-			p.Log.Linef("waiting for a place for the VM, number %d in line; running: %s", w.Position, strings.Join(holders, ", "))
+			p.Log.Linef("waiting for a place for the VM, number %d in line; running: %s", w.Position, strings.Join(some(holders), ", "))
 			p.noteWaiting(w, holders)
 		})
 	if err != nil {
@@ -140,6 +140,15 @@ func (p *preparation) takeSlot(ctx context.Context, ref image.Reference) error {
 		return p.ensureImage(ctx, ref)
 	}
 	return nil
+}
+
+// some is a list of which a person reads all.
+func some(all []string) []string {
+	const most = 6
+	if len(all) <= most {
+		return all
+	}
+	return append(slices.Clone(all[:most-1]), fmt.Sprintf("and %d more", len(all)-most+1))
 }
 
 // makeVM writes the record, and then makes the VM. The record's lock goes to every tart that works on the VM: one that outlives us

@@ -295,7 +295,8 @@ func TestRetryIsForRacesOnly(t *testing.T) {
 	}{
 		{"success", []error{nil}, 1},
 		{"a race, then success", []error{race, nil}, 2},
-		{"two races", []error{race, race}, 2},
+		{"races, then something else", []error{race, race, &Error{Kind: KindNoSpace}}, 3},
+		{"nothing but races", slices.Repeat([]error{race}, raceTries), raceTries},
 		{"something else", []error{&Error{Kind: KindNoSpace}}, 1},
 	} {
 		calls := 0

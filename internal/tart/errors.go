@@ -112,7 +112,8 @@ var texts = []struct {
 	{KindNoSpace, lazy.Regexp(`(?i)no space left on device|NSFileWriteOutOfSpaceError|(not|n.t) enough (disk )?space`)},
 	{KindResources, lazy.Regexp(`LessThanMinimalResourcesError`)},
 	{KindRegistry, lazy.Regexp(`UnexpectedHTTPStatusCode|NSURLErrorDomain|(?i)connection (was )?(lost|refused|reset)|timed out|could not be found|offline`)},
-	{KindRace, lazy.Regexp(`Bad file descriptor|failed to lock|No such file or directory|couldn.t be opened because there is no such file`)},
+	// Darwin's words, and Foundation's: https://developer.apple.com/documentation/foundation/nsfilenosuchfileerror
+	{KindRace, lazy.Regexp(`(?i)bad file descriptor|failed to lock|no such file|the folder .* doesn.t exist|either the former doesn.t exist`)},
 }
 
 func classify(exitCode int, text string) Kind {

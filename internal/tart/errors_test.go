@@ -65,6 +65,9 @@ func TestErrorsAreToldByCodeAndText(t *testing.T) {
 		{stderr: "Error: LessThanMinimalResourcesError: VM should have 4 CPU cores at minimum (requested 1)", code: 1, kind: KindResources,
 			text: "LessThanMinimalResourcesError: VM should have 4 CPU cores at minimum (requested 1)"},
 		{stderr: `Failed("failed to lock /Users/ci/.tart/tmp/AB: Bad file descriptor")`, code: 1, kind: KindRace},
+		{stderr: "The file “config.json” couldn’t be opened because there is no such file.", code: 1, kind: KindRace},
+		{stderr: "The folder “7F32CFAF-5611-6A8F-B600-917642C6AF3B” doesn’t exist.", code: 1, kind: KindRace},
+		{stderr: "“AB” couldn’t be moved to “vms” because either the former doesn’t exist, or the folder containing the latter doesn’t exist.", code: 1, kind: KindRace},
 
 		// Of the two streams stderr counts: a credential provider that fails prints to stdout, and another may yet succeed.
 		{stdout: "Keychain returned unsuccessful status -25308\n", stderr: `AuthFailed(why: "401")`, code: 1, kind: KindAuth},

@@ -221,13 +221,16 @@ func Tail(path string, n int64) []byte {
 	return buf[:got]
 }
 
-// Retry calls a tart command again, once, when tart's own garbage collection got in its way: any other tart command deletes the
+// raceTries is how often a command is called at most. Each command of another job may get in its way.
+const raceTries = 6
+
+// Retry calls a tart command again when tart's own garbage collection got in its way: any other tart command deletes the
 // temporary directory of a clone in the instant between its creation and its lock.
 // https://github.com/openai/tart/blob/main/Sources/tart/Config.swift
 func Retry(ctx context.Context, call func(context.Context) error) error {
 	err := call(ctx)
-	if KindOf(err) == KindRace && ctx.Err() == nil {
-		return call(ctx)
+	for tries := 1; tries < raceTries && KindOf(err) == KindRace && ctx.Err() == nil; tries++ {
+		err = call(ctx)
 	}
 	return err
 }

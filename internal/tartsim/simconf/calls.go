@@ -11,6 +11,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Call is one call of tart, as `tartsim calls --json` shows it: the start record merged with the end record.
@@ -24,9 +26,10 @@ type Call struct {
 	// Env holds the values of TART_*, CI and TRACEPARENT; EnvNames the names of all variables.
 	Env      map[string]string `json:"env,omitempty"`
 	EnvNames []string          `json:"env_names,omitempty"`
-	// End and Exit are absent when the call was killed, or still runs.
-	End  *time.Time `json:"end,omitempty"`
-	Exit *int       `json:"exit,omitempty"`
+	// End, Exit and CPU, the processor time of the call's own process up to then, are absent when the call was killed, or still runs.
+	End  *time.Time    `json:"end,omitempty"`
+	Exit *int          `json:"exit,omitempty"`
+	CPU  time.Duration `json:"cpu,omitempty"`
 }
 
 // Journal appends calls to $TART_HOME/tartsim-calls.jsonl: one line when a call starts, one when it ends by itself.
@@ -59,10 +62,20 @@ func StartCall(tartHome string, argv, environ []string) (*Journal, error) {
 func (j *Journal) End(code int) error {
 	now := time.Now()
 	return j.append(struct {
-		ID   string    `json:"id"`
-		End  time.Time `json:"end"`
-		Exit int       `json:"exit"`
-	}{j.id, now, code})
+		ID   string        `json:"id"`
+		End  time.Time     `json:"end"`
+		Exit int           `json:"exit"`
+		CPU  time.Duration `json:"cpu,omitempty"`
+	}{j.id, now, code, ownCPU()})
+}
+
+// ownCPU is this process's processor time so far.
+func ownCPU() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // append writes one line with a single write: concurrent writers to a file opened for appending don't interleave.
@@ -106,7 +119,7 @@ func ReadCalls(tartHome string) ([]Call, error) {
 			return nil, fmt.Errorf("read calls: %s line %d: %w", path, n+1, err)
 		}
 		if i, known := index[call.ID]; known {
-			calls[i].End, calls[i].Exit = call.End, call.Exit
+			calls[i].End, calls[i].Exit, calls[i].CPU = call.End, call.Exit, call.CPU
 			continue
 		}
 		index[call.ID] = len(calls)

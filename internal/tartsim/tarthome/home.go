@@ -49,12 +49,20 @@ func Open(tartHome, userHome string) (*Home, error) {
 
 // foundationText words a file error as macOS does.
 func foundationText(path string, err error) string {
-	name := filepath.Base(path)
+	if known := (*fs.PathError)(nil); errors.As(err, &known) {
+		path = known.Path
+	}
+	name, folder := filepath.Base(path), filepath.Dir(path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Sprintf("You don’t have permission to save the file “%s” in the folder “%s”.", name, filepath.Base(filepath.Dir(path)))
+		return fmt.Sprintf("You don’t have permission to save the file “%s” in the folder “%s”.", name, filepath.Base(folder))
 	case errors.Is(err, unix.ENOSPC):
 		return fmt.Sprintf("The file “%s” couldn’t be saved because there isn’t enough space.", name)
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(folder); err != nil {
+			return fmt.Sprintf("The folder “%s” doesn’t exist.", filepath.Base(folder))
+		}
+		return fmt.Sprintf("The file “%s” couldn’t be opened because there is no such file.", name)
 	default:
 		return fmt.Sprintf("The file “%s” couldn’t be opened: %v", name, err)
 	}
