@@ -65,6 +65,9 @@ func Sweep(ctx context.Context, state *host.State, client Client, inVain ...stri
 		if !state.Owns(name) || state.HasRecord(name) || slices.Contains(swept.VMs, name) {
 			continue
 		}
+		if c, err := client(); err == nil && c.VMDirGone(name) { // meanwhile its job has ended: the record goes after the VM
+			continue
+		}
 		if err := destroyVM(ctx, client, name); err != nil {
 			swept.Errors = append(swept.Errors, fmt.Errorf("remove VM %s, which has no record: %w", name, err))
 			continue

@@ -169,6 +169,12 @@ func (c *Client) VMDirs() (names []string, ok bool) {
 	return names, true
 }
 
+// VMDirGone tells whether there is nothing where VMDirs found something.
+func (c *Client) VMDirGone(name string) bool {
+	_, err := os.Lstat(c.VMDir(name))
+	return errors.Is(err, os.ErrNotExist)
+}
+
 // Inheriting returns a client whose children inherit the given descriptors.
 func (c *Client) Inheriting(files ...*os.File) *Client {
 	d := *c
