@@ -45,12 +45,13 @@ const endProgram = `k=$1; set -C; { echo 0 > "$k"; } 2> /dev/null && exit 0; set
 	`kill -s TERM -- $g 2> /dev/null; n=0; while alive && [ $n -lt $2 ]; do sleep 0.1; n=$((n+1)); done; ` +
 	`kill -s KILL -- $g 2> /dev/null; rm -f "$k" "$k.sh"; exit 0`
 
-// surveyProgram finds out what the guest is, and makes the directories that jobs need.
+// surveyProgram finds out what the guest is, and makes the directories that jobs need: with mkdir where the user may write, else with sudo.
 //
 //	$1 wanted shell  $2... directories
-const surveyProgram = `w=$1; shift; me=${USER:-$(id -un)}; set -- "$@" "$(uname -snm)"; n=$#; ` + // all of this is waited for: few processes, and sudo at most once
-	`while [ $n -gt 1 ]; do d=$1; shift; n=$((n-1)); { [ -d "$d" ] && [ -w "$d" ]; } || set -- "$@" "$d"; done; ` +
-	`u=$1; shift; [ $# -eq 0 ] || mkdir -p "$@" 2> /dev/null; n=$#; ` +
+const surveyProgram = `w=$1; shift; me=${USER:-$(id -un)}; set -- "$@" "$(uname -snm)"; n=$#; m=; ` + // all of this is waited for: few processes, and sudo at most once
+	`while [ $n -gt 1 ]; do d=$1; shift; n=$((n-1)); [ -d "$d" ] && [ -w "$d" ] && continue; ` +
+	`set -- "$@" "$d"; until [ -e "${d:-/}" ]; do d=${d%/*}; done; [ -w "${d:-/}" ] && m=1; done; ` +
+	`u=$1; shift; [ -z "$m" ] || mkdir -p "$@" 2> /dev/null; n=$#; ` +
 	`while [ $n -gt 0 ]; do d=$1; shift; n=$((n-1)); { [ -d "$d" ] && [ -w "$d" ]; } || set -- "$@" "$d"; done; ` +
 	`[ $# -eq 0 ] || sudo -n install -d -o "$me" "$@" > /dev/null 2>&1 || { sudo -n mkdir -p "$@" && sudo -n chown "$me" "$@"; } > /dev/null 2>&1; ` +
 	`echo; echo grtd:os=${u%% *}; echo grtd:arch=${u##* }; u=${u#* }; echo grtd:host=${u% *}; ` +
