@@ -157,7 +157,7 @@ var loginPauses = []time.Duration{time.Second, 8 * time.Second}
 // pace is the pause before the next attempt: short at first, for the moment of readiness should not be missed by much, and never so
 // long that a slow guest waits noticeably. 5 ms up to a quarter of a second.
 func pace(waited time.Duration) time.Duration {
-	return min(max(waited/256, 5*time.Millisecond), 250*time.Millisecond)
+	return min(max(waited/512, 5*time.Millisecond), 250*time.Millisecond)
 }
 
 // dialLimit bounds a single connection attempt. The VM is on this host: an answer that takes longer is to a packet that was lost while
