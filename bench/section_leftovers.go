@@ -48,17 +48,18 @@ func (f *stageFigures) add(h *host, column report.Column, jobs ...*jobSample) er
 	if err != nil {
 		return err
 	}
-	byTart := map[int]time.Duration{} // by the process that has called it
+	byCaller := map[int][]simconf.Call{}
 	for _, c := range calls {
-		byTart[c.PPID] += c.CPU
+		byCaller[c.PPID] = append(byCaller[c.PPID], c)
 	}
 	for _, job := range jobs {
-		f.addJob(column, job, byTart)
+		f.addJob(column, job, byCaller)
 	}
 	return h.forgetCalls()
 }
 
-func (f *stageFigures) addJob(column report.Column, s *jobSample, byTart map[int]time.Duration) {
+// addJob adds a job. The CPU of calls of tart that a stage has waited for is not its own.
+func (f *stageFigures) addJob(column report.Column, s *jobSample, byCaller map[int][]simconf.Call) {
 	f.total.AddTime(column, s.total)
 	f.attempts.Add(column, float64(s.attempts))
 	for _, st := range s.stages {
@@ -67,7 +68,12 @@ func (f *stageFigures) addJob(column report.Column, s *jobSample, byTart map[int
 			name = scripts
 		}
 		f.wall[name].AddTime(column, st.wall())
-		f.cpu[name].AddTime(column, st.cpu-byTart[st.pid])
+		for _, c := range byCaller[st.pid] {
+			if c.End != nil && c.End.Before(st.span.To) {
+				st.cpu -= c.CPU
+			}
+		}
+		f.cpu[name].AddTime(column, st.cpu)
 	}
 }
 
