@@ -14,7 +14,7 @@ import (
 )
 
 // bootFigures are the rows for one boot delay.
-type bootFigures struct{ total, prepare, beyond, after, tart *report.Figure }
+type bootFigures struct{ total, share, prepare, beyond, after, tart *report.Figure }
 
 // jobFigures are the rows about jobs of any boot delay.
 type jobFigures struct {
@@ -68,7 +68,12 @@ func (b *bench) bootFigures(delay time.Duration) bootFigures {
 	row := func(name string, unit report.Unit, targets ...report.Limit) *report.Figure {
 		return b.figure("jobs", fmt.Sprintf("%s, boot delay %g s", name, delay.Seconds()), unit, "", targets...)
 	}
+	share := row("driver's share of a whole job", report.Milliseconds, report.RatioAtMost(0.25))
+	if b.report.Peer != "" {
+		share.Yardstick = b.report.Peer
+	}
 	return bootFigures{
+		share:   share,
 		total:   row("whole job", report.Milliseconds),
 		prepare: row("`prepare`", report.Milliseconds),
 		beyond:  row("`prepare` beyond tart and boot", report.Milliseconds, report.AtMost(100)),
@@ -81,8 +86,16 @@ func (f bootFigures) add(d *driver, s *jobSample, startUp time.Duration) {
 	prepare := s.stage(trial.StagePrepare)
 	f.total.AddTime(d.column, s.total)
 	f.prepare.AddTime(d.column, prepare.wall())
-	f.beyond.AddTime(d.column, timeline.PrepareBeyond(prepare.span, s.calls, s.ready, startUp))
+	f.beyond.AddTime(d.column, timeline.Beyond(prepare.span, s.calls, s.ready, startUp))
 	f.after.AddTime(d.column, prepare.span.To.Sub(s.ready))
+	var share time.Duration
+	for _, st := range s.stages {
+		share += timeline.Beyond(st.span, s.calls, s.ready, startUp)
+	}
+	f.share.AddTime(d.column, share)
+	if d.column == report.Peer {
+		f.share.AddTime(report.Yardstick, share)
+	}
 	f.tart.Add(d.column, float64(len(s.calls)))
 }
 

@@ -41,12 +41,12 @@ func Covered(within Span, spans []Span) time.Duration {
 	return sum
 }
 
-// PrepareBeyond is the part of a prepare stage in which neither tart nor the guest was at work: the stage's time less that of every call of
+// Beyond is the part of a stage in which neither tart nor the guest was at work: the stage's time less that of every call of
 // tart in it but `run` and `ip`, and less the guest's boot, from the start of `tart run` to ready. Looking for the address is part of
 // waiting for the guest as long as that is not ready, and a delay after that, so `ip` does not count as tart's time.
 //
 // A call is recorded by tart itself, once it runs; startUp is what a process takes before that.
-func PrepareBeyond(stage Span, calls []simconf.Call, ready time.Time, startUp time.Duration) time.Duration {
+func Beyond(stage Span, calls []simconf.Call, ready time.Time, startUp time.Duration) time.Duration {
 	var spans []Span
 	for _, c := range calls {
 		switch {

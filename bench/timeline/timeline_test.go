@@ -43,7 +43,7 @@ func call(command string, from, to int) simconf.Call {
 	return c
 }
 
-func TestPrepareBeyond(t *testing.T) {
+func TestBeyond(t *testing.T) {
 	calls := []simconf.Call{
 		call("clone", 20, 50),
 		call("set", 60, 70),
@@ -53,11 +53,11 @@ func TestPrepareBeyond(t *testing.T) {
 		call("exec", 430, 440),
 	}
 	// 450 ms, of which 30 are clone's, 10 set's, 320 the boot's (80 to 400), 10 exec's.
-	if got := PrepareBeyond(span(0, 450), calls, at(400), 0); got != 80*time.Millisecond {
+	if got := Beyond(span(0, 450), calls, at(400), 0); got != 80*time.Millisecond {
 		t.Errorf("got %v, want 80 ms", got)
 	}
 	// With 5 ms to start each of these four processes.
-	if got := PrepareBeyond(span(0, 450), calls, at(400), 5*time.Millisecond); got != 60*time.Millisecond {
+	if got := Beyond(span(0, 450), calls, at(400), 5*time.Millisecond); got != 60*time.Millisecond {
 		t.Errorf("with the start of processes: got %v, want 60 ms", got)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"gitlab-runner-tart-driver/internal/crash"
@@ -54,7 +56,10 @@ func (k *Keeper) handle(conn *net.UnixConn) {
 		}
 		reply.ExitCode = status.Code
 		reply.HoldFor = k.judge(req.Stage, status, err)
-		defer k.standBy()
+		defer func() {
+			k.standBy()
+			giveBack()
+		}()
 	case req.Op == opShell:
 		status, err := k.session(conn, in, req.Session)
 		if err != nil {
@@ -152,6 +157,17 @@ func (k *Keeper) standBy() {
 	defer k.mu.Unlock()
 	if k.guest != nil && k.condemned.Err() == nil {
 		k.guest.guest.StandBy()
+	}
+}
+
+// spareMemory is how much memory the heap may have beyond what it needs, in bytes.
+const spareMemory = 1 << 20
+
+// giveBack returns memory to the system that a script with much output has left behind. The runtime would take minutes for that.
+func giveBack() {
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.HeapSys-m.HeapReleased-m.HeapAlloc > spareMemory {
+		debug.FreeOSMemory()
 	}
 }
 
