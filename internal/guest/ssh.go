@@ -4,6 +4,7 @@
 package guest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -43,40 +44,40 @@ const (
 	keepaliveRequest = "keepalive@openssh.com"
 )
 
-// Banner reads the server's identification line from a fresh TCP connection, to tell a port that merely accepts from a server that
+// readBuffer is in bytes: several packets with output come in one read of a fast guest's connection, and none takes two.
+const readBuffer = 256 << 10
+
+// longestGreeting is in bytes, with its line end. RFC 4253, section 4.2
+const longestGreeting = 255
+
+// Banner waits for the server's identification line on a fresh TCP connection, to tell a port that merely accepts from a server that
 // speaks SSH. The returned connection still has the line to be read; on an error, conn is closed.
 func Banner(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	stop := closeWithContext(ctx, conn)
 	defer stop()
+	r := bufio.NewReaderSize(conn, readBuffer)
 	var line []byte
-	buf := make([]byte, 1)
-	for len(line) < 255 && !bytes.HasSuffix(line, []byte("\n")) { // RFC 4253, section 4.2
-		n, err := conn.Read(buf)
-		if err != nil {
+	for n := 1; n <= longestGreeting && !bytes.HasSuffix(line, []byte("\n")); n++ {
+		var err error
+		if line, err = r.Peek(n); err != nil {
 			conn.Close()
 			return nil, fmt.Errorf("waiting for the SSH server's greeting: %w", contextOr(ctx, err))
 		}
-		line = append(line, buf[:n]...)
 	}
 	if !bytes.HasPrefix(line, []byte("SSH-")) {
 		conn.Close()
 		return nil, fmt.Errorf("the port answers with %q, which is not SSH", bytes.TrimSpace(line))
 	}
-	return &replayed{Conn: conn, head: bytes.NewReader(line)}, nil
+	return &buffered{conn, r}, nil
 }
 
-// replayed is a connection whose first bytes were already read.
-type replayed struct {
+// buffered is a connection that is read through a buffer.
+type buffered struct {
 	net.Conn
-	head *bytes.Reader
+	r *bufio.Reader
 }
 
-func (r *replayed) Read(p []byte) (int, error) {
-	if r.head.Len() > 0 {
-		return r.head.Read(p)
-	}
-	return r.Conn.Read(p)
-}
+func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
 // Connect logs in over conn, which it owns from then on. pinned is the host key of the first contact, nil at first contact: then
 // any key is taken, for a fresh VM's can't be known. With a key, a server that would take anything else than keys is refused
