@@ -240,6 +240,9 @@ func (s *System) Run(ctx context.Context, limit time.Duration, program string, a
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = killDelay
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) { // it ended well, and what it has started still has its output open
+		err = nil
+	}
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		err = cause
 	}

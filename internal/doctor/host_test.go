@@ -50,6 +50,10 @@ echo warned >&2
 #!/bin/sh
 echo no >&2
 exit 3
+-- bin/leave --
+#!/bin/sh
+sleep 10 &
+echo left
 -- bin/hang --
 #!/bin/sh
 exec sleep 60
@@ -68,6 +72,9 @@ exec sleep 60
 	}
 	if out, err := host.Run(t.Context(), time.Minute, "refuse"); !isExit(err) || out.Stderr != "no\n" {
 		t.Errorf("%+v %v", out, err)
+	}
+	if out, err := host.Run(t.Context(), time.Minute, "leave"); err != nil || out.Stdout != "left\n" {
+		t.Errorf("leave: %+v %v", out, err)
 	}
 	if _, err := host.Run(t.Context(), 50*time.Millisecond, "hang"); err == nil || err.Error() != "hang: no answer within 50ms" {
 		t.Errorf("hang: %v", err)

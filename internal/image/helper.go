@@ -66,7 +66,10 @@ func (h *Helpers) get(ctx context.Context, name, host string) (user, password st
 	cmd.Stdout = &out // stderr goes nowhere
 	cmd.WaitDelay = helperKillDelay
 	err = cmd.Run()
-	if ctx.Err() != nil {
+	if errors.Is(err, exec.ErrWaitDelay) { // it ended well, and what it has started, such as an agent, still has its output open
+		err = nil
+	}
+	if err != nil && ctx.Err() != nil {
 		return "", "", false, context.Cause(ctx)
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

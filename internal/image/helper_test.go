@@ -55,6 +55,7 @@ func TestHelpers(t *testing.T) {
 		"auths without a login":  {`{"credsStore":"x","auths":{"r.example":{}}}`, answers, "u", "docker-credential-x of DOCKER_AUTH_CONFIG", ""},
 		"has none":               {`{"credHelpers":{"r.example":"x"}}`, "echo 'credentials not found in native keychain'; exit 1", "", "", ""},
 		"has none, auths has":    {`{"credHelpers":{"r.example":"x"},"auths":{"r.example":{"auth":"djpw"}}}`, "echo 'credentials not found'; exit 1", "v", "variable DOCKER_AUTH_CONFIG", ""},
+		"leaves an agent":        {`{"credHelpers":{"r.example":"x"}}`, answers + "; sleep 10 &", "u", "docker-credential-x of DOCKER_AUTH_CONFIG", ""},
 		"fails":                  {`{"credHelpers":{"r.example":"x"}}`, "echo hunter2; echo hunter2 >&2; exit 3", "", "", "it failed (exit status 3)"},
 		"store fails":            {`{"credsStore":"x"}`, "echo hunter2; exit 3", "", "", "it failed (exit status 3)"},
 		"talks nonsense":         {`{"credHelpers":{"r.example":"x"}}`, "echo hunter2", "", "", "its answer is not understood"},

@@ -179,9 +179,9 @@ func seconds(field func(*Settings) *time.Duration) func(*Settings, string) strin
 func toggle(field func(*Settings) *bool) func(*Settings, string) string {
 	return func(s *Settings, v string) string {
 		switch strings.ToLower(strings.TrimSpace(v)) {
-		case "true", "1", "yes", "on":
+		case "true", "1", "yes", "on", "t", "y":
 			*field(s) = true
-		case "false", "0", "no", "off":
+		case "false", "0", "no", "off", "f", "n":
 			*field(s) = false
 		default:
 			return "true or false (or 1, 0, yes, no, on, off)"
@@ -253,9 +253,17 @@ func networks(field func(*Settings) *[]string) func(*Settings, string) string {
 	}
 }
 
-// hostPath takes a path on the host, absolute or in the home directory, or none.
+// hostPath takes a path on the host, absolute or in the home directory, or none. gitlab-tart-executor has $HOME for that directory.
 func hostPath(field func(*Settings) *string) func(*Settings, string) string {
-	return matchingOrEmpty(field, `^((/|~/)[^\x00-\x1f]*|~)$`, "an absolute path, or one that begins with ~/")
+	usual := matchingOrEmpty(field, `^((/|~/)[^\x00-\x1f]*|~)$`, "an absolute path, or one that begins with ~/")
+	return func(s *Settings, v string) string {
+		for _, home := range []string{"$HOME", "${HOME}"} {
+			if rest, ok := strings.CutPrefix(v, home); ok && (rest == "" || rest[0] == '/') {
+				v = "~" + rest
+			}
+		}
+		return usual(s, v)
+	}
 }
 
 // installMethod takes yes and no, and what gitlab-tart-executor takes: a way to install, or a version.

@@ -16,14 +16,14 @@ func resolveFlag(name, value string) (*Settings, bool) {
 
 func TestSwitches(t *testing.T) {
 	for value, want := range map[string]bool{
-		"true": true, "1": true, "yes": true, "on": true, "TRUE": true, "Yes": true, " on ": true, "oN\n": true,
+		"true": true, "1": true, "t": true, "y": true, "f": false, "n": false, "yes": true, "on": true, "TRUE": true, "Yes": true, " on ": true, "oN\n": true,
 		"false": false, "0": false, "no": false, "off": false, "False": false, "NO": false, "\toff": false,
 	} {
 		if s, ok := resolveFlag("softnet", value); !ok || s.Softnet != want {
 			t.Errorf("%q: taken %v, %v", value, ok, s.Softnet)
 		}
 	}
-	for _, value := range []string{"", " ", "2", "-1", "00", "y", "n", "t", "f", "enabled", "true false", "ja", "10", "ｔｒｕｅ", "true\x00"} {
+	for _, value := range []string{"", " ", "2", "-1", "00", "enabled", "true false", "ja", "10", "ｔｒｕｅ", "true\x00"} {
 		if _, ok := resolveFlag("softnet", value); ok {
 			t.Errorf("%q is taken", value)
 		}
@@ -99,6 +99,16 @@ func TestTexts(t *testing.T) {
 	}
 	if s, _ := resolveFlag("pull-policy", "always, never"); !slices.Equal(s.PullPolicies, []string{"always", "never"}) {
 		t.Errorf("the order of pull policies is %q", s.PullPolicies)
+	}
+	for written, want := range map[string]string{"$HOME": "~", "${HOME}/b": "~/b", "$HOME/$x": "~/$x", "~/b": "~/b", "/b": "/b", "": ""} {
+		if s, ok := resolveFlag("builds-dir", written); !ok || s.BuildsDir != want {
+			t.Errorf("--builds-dir %q became %q", written, s.BuildsDir)
+		}
+	}
+	for _, faulty := range []string{"$HOMES", "$HOME2/b", "b/$HOME", "$TMPDIR/b", "${HOME"} {
+		if _, ok := resolveFlag("builds-dir", faulty); ok {
+			t.Errorf("--builds-dir %q is taken", faulty)
+		}
 	}
 	if s, _ := resolveFlag("registry-password", " p ss' \"$`\\ "); s.RegistryPassword != " p ss' \"$`\\ " {
 		t.Errorf("a password became %q", s.RegistryPassword)
