@@ -72,7 +72,12 @@ func newRoot(env Env) *cobra.Command {
 		Use: "gitlab-runner-tart-driver", Short: "Runs GitLab CI jobs in Tart virtual machines", Long: long,
 		Version: version(env), SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if job.Environ(env.Environ).OfRunner() { // to which a prepare that does nothing and ends well would be one
+				return &usageError{errors.New(`the first argument is missing, which says what to do: in config.toml, prepare_args begins with "prepare", and so on`)}
+			}
+			return cmd.Help()
+		},
 	}
 	root.SetArgs(splitArgs(env.Args))
 	root.SetIn(env.Stdin)
