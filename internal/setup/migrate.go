@@ -3,6 +3,7 @@ package setup
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -90,6 +91,10 @@ func (m *Migration) runner(doc *runnerconf.Document, i int, r runnerconf.Runner,
 			continue
 		}
 		args := m.carry(r, stage.Verb, call)
+		if stepsDown(call) {
+			m.note(r, "%s: it is called without sudo from now on", stage.Verb)
+			call.Before = nil
+		}
 		if len(call.Before) == 0 {
 			s.set(i, key+"_exec", opt.Driver, "")
 			s.set(i, key+"_args", args, "")
@@ -101,6 +106,19 @@ func (m *Migration) runner(doc *runnerconf.Document, i int, r runnerconf.Runner,
 		m.note(r, "%s", text)
 	}
 	return s.err
+}
+
+// stepsDown tells whether a call becomes root only for gitlab-tart-executor to become an ordinary user again. Its README calls it so.
+func stepsDown(call runnerconf.Call) bool {
+	if call.Driver != runnerconf.DriverTartExecutor || len(call.Before) == 0 || filepath.Base(call.Before[0]) != "sudo" {
+		return false
+	}
+	for _, word := range call.Before[1:] { // nothing that names another user
+		if !slices.Contains([]string{"-E", "-H", "-n", "--preserve-env", "--set-home", "--non-interactive", "--"}, word) {
+			return false
+		}
+	}
+	return slices.ContainsFunc(takeApart(call.Args), func(a argument) bool { return a.name == settings.UserFlag })
 }
 
 // added are the arguments of a stage that the other driver needs not, and this one does. A config stage overrides the runner's own directories in
