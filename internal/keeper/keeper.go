@@ -29,6 +29,8 @@ import (
 const (
 	// powerOffLimit is how long a VM may take to end by SIGINT, before SIGKILL.
 	powerOffLimit = 5 * time.Second
+	// settleLimit is how long calls of tart may take to end that nobody needs any more; each is killed three seconds after it was asked to.
+	settleLimit = 5 * time.Second
 	// destroyLimit is how long others wait for a keeper to destroy its VM.
 	destroyLimit = 90 * time.Second
 	// cancelLimit is how long run waits for a script to be ended.
@@ -178,6 +180,9 @@ func (k *Keeper) live(in *receiver) error {
 		}
 	}
 	err = k.destroy()
+	if !k.tart.Settle(settleLimit) { // questions about a VM that is gone
+		k.log.Print("a call of tart does not end")
+	}
 	listener.Close()
 	k.answerWaiters(err)
 	return err

@@ -32,8 +32,10 @@ func (c *Client) Exec(ctx context.Context, name string, argv []string, streams E
 	cmd.Stdin = streams.Stdin
 	killRest := endWith(cmd, func() syscall.Signal { return syscall.SIGKILL })
 	said := &tail{} // tart's own messages are among what the command writes
+	end := c.calls.begin()
 	err = runWithOutput(ctx, cmd, streams.Stdout, io.MultiWriter(said, orDiscard(streams.Stderr)))
 	killRest()
+	end()
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		return -1, &Error{Kind: KindInterrupted, Command: "exec", ExitCode: -1, Err: cause}
 	}

@@ -33,6 +33,8 @@ type Client struct {
 	inherit []*os.File
 	// limits bound each command's calls.
 	limits map[string]time.Duration
+	// calls are those of this client and of those that were made from it.
+	calls *inFlight
 }
 
 // well-known places of tart, for the short PATH that launchd gives to GitLab Runner.
@@ -84,7 +86,7 @@ func New(executable string, environ []string) (*Client, error) {
 	if home == "" {
 		home = filepath.Join("/", lookup(env, "HOME"), ".tart")
 	}
-	return &Client{path: path, env: env, home: home, limits: limits}, nil
+	return &Client{path: path, env: env, home: home, limits: limits, calls: &inFlight{}}, nil
 }
 
 func find(executable string, env []string) (string, error) {
@@ -254,8 +256,10 @@ func (c *Client) run(ctx context.Context, opt options, args ...string) (call, er
 		}
 		return syscall.SIGTERM
 	})
+	end := c.calls.begin()
 	err := cmd.Run()
 	killRest()
+	end()
 	done := call{args: args, stdout: stdout.Bytes(), stderr: stderr.Bytes(), exitCode: -1}
 	if cmd.ProcessState != nil {
 		done.exitCode = cmd.ProcessState.ExitCode()
