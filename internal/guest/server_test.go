@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -23,6 +24,8 @@ type server struct {
 	run func(command string, s *session)
 	// roundTrip runs the command `exit`, which Exec sends to learn how far the server has come.
 	roundTrip func(s *session)
+	// noRoom is for how many more sessions there is none.
+	noRoom atomic.Int32
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -106,6 +109,10 @@ func (s *server) handle(conn net.Conn) {
 	}
 	go ssh.DiscardRequests(requests)
 	for open := range channels {
+		if s.noRoom.Add(-1) >= 0 {
+			_ = open.Reject(ssh.ConnectionFailed, "open failed") // OpenSSH's words
+			continue
+		}
 		ch, requests, err := open.Accept()
 		if err != nil {
 			return

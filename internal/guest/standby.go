@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -17,12 +18,24 @@ type standby struct {
 	err   error
 }
 
+// roomPatience is how long a server may take to have room for another session (MaxSessions), and roomAgain how often it is asked: that of a script which
+// was ended may go a little later than the script.
+const (
+	roomPatience = 5 * time.Second
+	roomAgain    = 50 * time.Millisecond
+)
+
 // begin starts a shell that waits.
 func (s *SSH) begin() *standby {
 	b := &standby{file: scriptFile(), begun: make(chan struct{})}
 	go func() {
 		defer close(b.begun)
-		b.x, b.err = s.start(programLine(runProgram, b.file), nil)
+		for began := time.Now(); ; time.Sleep(roomAgain) {
+			b.x, b.err = s.start(programLine(runProgram, b.file), nil)
+			if noRoom := (*ssh.OpenChannelError)(nil); !errors.As(b.err, &noRoom) || time.Since(began) > roomPatience {
+				return
+			}
+		}
 	}()
 	return b
 }

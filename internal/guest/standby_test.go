@@ -41,6 +41,22 @@ func TestStandBy(t *testing.T) {
 	}
 }
 
+// TestSessionOfAnEndedScript is still there when the next script comes, on a server that has room for one only.
+func TestSessionOfAnEndedScript(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(_ string, s *session) { s.exit(3) }, nil)
+	c := s.connect()
+	s.noRoom.Store(2)
+	status, err := c.RunScript(t.Context(), "/bin/sh", strings.NewReader(""), 0, nil, nil)
+	if err != nil || status.Code != 3 {
+		t.Errorf("got %+v, %v", status, err)
+	}
+	s.noRoom.Store(1)
+	if _, err := c.Exec(t.Context(), "true", Streams{}); err == nil {
+		t.Error("other commands wait, too: nobody could end a script at once")
+	}
+}
+
 // TestStandByThatDies has something in the guest end the shell that waits: the script knows nothing of it.
 func TestStandByThatDies(t *testing.T) {
 	t.Parallel()
