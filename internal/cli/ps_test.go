@@ -2,6 +2,9 @@ package cli
 
 import (
 	"os"
+	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +17,20 @@ func TestParseUsage(t *testing.T) {
 	got := parseUsage([]byte("  123   0.0   1000\n45678 199.5 2097152\n\nnonsense\n 1 a b\n"))
 	if len(got) != 2 || got[123] != (usage{0, 1.024}) || got[45678].cpu != 199.5 || got[45678].memory < 2147 || got[45678].memory > 2148 {
 		t.Errorf("parsed: %+v", got)
+	}
+}
+
+// TestUsageArgs asks for each field by an option of its own, without a header.
+func TestUsageArgs(t *testing.T) {
+	args := usageArgs([]string{strconv.Itoa(os.Getpid()), "1"})
+	for _, arg := range args {
+		if _, header, ok := strings.Cut(arg, "="); ok && header != "" {
+			t.Errorf("%q has the header %q", arg, header)
+		}
+	}
+	out, err := exec.Command("ps", args...).Output()
+	if got := parseUsage(out); err != nil || len(got) != 2 || got[os.Getpid()].memory <= 0 {
+		t.Errorf("ps said %q (%v), which is read as %+v", out, err, got)
 	}
 }
 

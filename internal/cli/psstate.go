@@ -137,7 +137,7 @@ func (r *psReport) measure(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "ps", "-o", "pid=,pcpu=,rss=", "-p", strings.Join(pids, ","))
+	cmd := exec.CommandContext(ctx, "ps", usageArgs(pids)...)
 	cmd.Env = []string{"PATH=/bin:/usr/bin", "LC_ALL=C"} // or the point in numbers is a comma
 	out, err := cmd.Output()
 	if err != nil && len(out) == 0 {
@@ -151,11 +151,16 @@ func (r *psReport) measure(ctx context.Context) {
 	}
 }
 
+// usageArgs ask ps for what parseUsage reads, without a header. Each field has an option of its own: by POSIX, all that
+// stands behind the first = of an option is a header, further fields included. Linux's ps knows better, BSD's need not. https://pubs.opengroup.org/onlinepubs/9799919799/utilities/ps.html
+func usageArgs(pids []string) []string {
+	return []string{"-o", "pid=", "-o", "pcpu=", "-o", "rss=", "-p", strings.Join(pids, ",")}
+}
+
 // usage is a process's share of a CPU in percent, and its memory in megabytes.
 type usage struct{ cpu, memory float64 }
 
 // parseUsage reads lines of pid, pcpu and rss, which is in units of 1024 bytes.
-// https://pubs.opengroup.org/onlinepubs/9799919799/utilities/ps.html
 func parseUsage(out []byte) map[int]usage {
 	found := map[int]usage{}
 	for line := range bytes.Lines(out) {
