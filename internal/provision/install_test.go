@@ -21,9 +21,10 @@ func newInstallSandbox(t *testing.T) *sandbox {
 	s.dir("tmp")
 	s.tool("mktemp", `[ "$1" = /tmp/gitlab-runner.XXXXXX ] || exit 1; : > "$ROOT/tmp/fetched"; echo "$ROOT/tmp/fetched"`)
 	s.tool("mkdir", `[ "$*" = "-p /usr/local/bin" ]`)
-	s.tool("cp", `[ "$2" = /usr/local/bin/gitlab-runner ] && cat "$1" > "$ROOT/bin/gitlab-runner"`)
-	s.tool("chmod", `[ "$1" = 755 ] || exit 1; case $2 in /usr/local/bin/gitlab-runner) set -- "$1" "$ROOT/bin/gitlab-runner" ;; "$ROOT/tmp/fetched") ;; *) exit 1 ;; esac
+	s.tool("cp", `[ "$2" = /usr/local/bin/gitlab-runner.new ] && cat "$1" > "$ROOT/bin/gitlab-runner.new"`)
+	s.tool("chmod", `[ "$1" = 755 ] || exit 1; case $2 in /usr/local/bin/gitlab-runner*) set -- "$1" "$ROOT/bin/${2##*/}" ;; "$ROOT/tmp/fetched") ;; *) exit 1 ;; esac
 exec `+realTool(t, "chmod")+` "$@"`)
+	s.tool("mv", `[ "$*" = "-f /usr/local/bin/gitlab-runner.new /usr/local/bin/gitlab-runner" ] && exec `+realTool(t, "mv")+` -f "$ROOT/bin/gitlab-runner.new" "$ROOT/bin/gitlab-runner"`)
 	return s
 }
 
@@ -160,7 +161,7 @@ func TestInstallTriesOneWayAfterTheOther(t *testing.T) {
 	}
 }
 
-// TestInstallReplacesWhatIsThere, wherever that is: an older one that comes first in PATH would shadow the new one.
+// TestInstallReplacesWhatIsThere, wherever that is: an older one that comes first in PATH would shadow the new one. The old file itself is not written to.
 func TestInstallReplacesWhatIsThere(t *testing.T) {
 	eachShell(t, func(t *testing.T, shell string) {
 		s := newInstallSandbox(t)
@@ -168,8 +169,15 @@ func TestInstallReplacesWhatIsThere(t *testing.T) {
 		s.tool("cp", `exec `+realTool(t, "cp")+` "$@"`)
 		s.tool("mkdir", "")
 		s.tool("chmod", `exec `+realTool(t, "chmod")+` "$@"`)
+		s.tool("mv", `exec `+realTool(t, "mv")+` "$@"`)
+		if err := os.Link(s.path("bin/gitlab-runner"), s.path("old")); err != nil {
+			t.Fatal(err)
+		}
 		if got := s.run(shell, Install{Methods: []string{"host"}}.Script()+aRunner); got.code != 0 || Answer(got.answers, "runner") != "18.5.0" {
 			t.Errorf("got %+v", got)
+		}
+		if old := s.read("old"); !strings.Contains(old, "15.0.0") {
+			t.Errorf("the old file was written over with %q", old)
 		}
 	})
 }
@@ -201,7 +209,7 @@ func TestOffsetIsDecimalForEveryTail(t *testing.T) {
 func TestInstallUsesSudoWhereItMust(t *testing.T) {
 	eachShell(t, func(t *testing.T, shell string) {
 		s := newInstallSandbox(t)
-		s.tool("cp", `[ -n "$AS_ROOT" ] && cat "$1" > "$ROOT/bin/gitlab-runner"`)
+		s.tool("cp", `[ -n "$AS_ROOT" ] && cat "$1" > "$ROOT/bin/gitlab-runner.new"`)
 		got := s.run(shell, Install{Methods: []string{"host"}}.Script()+aRunner)
 		if got.code != 0 || !strings.HasPrefix(s.read("sudo"), "-n cp ") {
 			t.Errorf("got %+v, sudo was asked for %q", got, s.read("sudo"))

@@ -63,8 +63,8 @@ check_runner() { have=$(runner_version gitlab-runner); say "runner=$have"; }
 
 // installFunction gives the guest GitLab Runner: the host's own, which follows this script in the same file, or else one that is fetched by
 // curl, wget or brew, in the order of the Python driver's README. It takes the place of one that is there, or else /usr/local/bin, which is on
-// every login shell's PATH on macOS and Linux.
-// https://docs.gitlab.com/runner/install/osx/
+// every login shell's PATH on macOS and Linux. The new file takes the old one's name: macOS kills a program that was written over after it had run.
+// https://docs.gitlab.com/runner/install/osx/ https://developer.apple.com/documentation/security/updating-mac-software
 const installFunction = `install_runner() {
   case "$1" in ''|latest) tag=latest ;; *) tag=v${1#v} ;; esac
   case "$(uname -m)" in arm64|aarch64) arch=arm64 ;; *) arch=amd64 ;; esac
@@ -87,7 +87,7 @@ const installFunction = `install_runner() {
     esac
     chmod 755 "$file"
     [ -n "$(runner_version "$file")" ] || { say "GitLab Runner of $way does not start in the VM"; continue; }
-    root mkdir -p "$(dirname "$place")" && root cp "$file" "$place" && root chmod 755 "$place" && how=$way && break
+    root mkdir -p "$(dirname "$place")" && root cp "$file" "$place.new" && root chmod 755 "$place.new" && root mv -f "$place.new" "$place" && how=$way && break
   done
   rm -f "$file"
   if [ -z "$how" ]; then
