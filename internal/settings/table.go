@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"net/netip"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -116,12 +117,14 @@ func matchingOrEmpty(field func(*Settings) *string, pattern, what string) func(*
 	return matchingOr("", field, pattern, what)
 }
 
+// absolutePath takes the path of a directory, and leaves out what it can do without: with a slash at its end it would be another place than without one, and no
+// link can be made there.
 func absolutePath(field func(*Settings) *string) func(*Settings, string) string {
 	return func(s *Settings, v string) string {
 		if len(v) > maxText || !strings.HasPrefix(v, "/") || strings.ContainsFunc(v, isControl) {
 			return "an absolute path"
 		}
-		*field(s) = v
+		*field(s) = path.Clean(v)
 		return ""
 	}
 }

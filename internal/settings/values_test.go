@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -156,16 +157,16 @@ func checkTexts(t *testing.T, row Setting, value string, s *Settings) {
 		if text == "" {
 			continue
 		}
-		if text != value {
+		if text != value && text != path.Clean(value) {
 			t.Errorf("--%s %q became %q", row.Name, value, text)
 		}
 		if strings.ContainsAny(text, "\x00\r\n") {
 			t.Errorf("--%s takes %q", row.Name, value)
 		}
 	}
-	for what, path := range map[string]string{"state-dir": s.StateDir, "guest-builds-dir": s.GuestBuildsDir, "guest-cache-dir": s.GuestCacheDir} {
-		if path != "" && (path[0] != '/' || strings.ContainsFunc(path, func(r rune) bool { return r < ' ' })) {
-			t.Errorf("--%s takes the path %q", what, path)
+	for what, dir := range map[string]string{"state-dir": s.StateDir, "guest-builds-dir": s.GuestBuildsDir, "guest-cache-dir": s.GuestCacheDir} {
+		if dir != "" && (dir[0] != '/' || strings.ContainsFunc(dir, func(r rune) bool { return r < ' ' })) {
+			t.Errorf("--%s takes the path %q", what, dir)
 		}
 	}
 	if s.Shell != "" && (s.Shell[0] == '-' || strings.ContainsAny(s.Shell, " '\"$`\\;&|<>()!*?~")) {
@@ -185,6 +186,15 @@ func TestShellsOfGitlabTartExecutor(t *testing.T) {
 		}
 		if len(errs) > 0 || s.Shell != want {
 			t.Errorf("%q is %q (%v), want %q", value, s.Shell, errs, want)
+		}
+	}
+}
+
+// TestDirectoriesAreCleaned has one spelling for each directory: what is compared with others is, and gets into paths.
+func TestDirectoriesAreCleaned(t *testing.T) {
+	for value, want := range map[string]string{"/opt/builds/": "/opt/builds", "/opt//builds": "/opt/builds", "/opt/./x/../builds": "/opt/builds", "/": "/", "/My Builds": "/My Builds"} {
+		if s, ok := resolveFlag("guest-builds-dir", value); !ok || s.GuestBuildsDir != want {
+			t.Errorf("%q: taken %v, as %q, want %q", value, ok, s.GuestBuildsDir, want)
 		}
 	}
 }
