@@ -147,6 +147,8 @@ func TestChecks(t *testing.T) {
 
 		{"disk", script("df", "cat \"$(dirname \"$0\")/../df\"") + "-- df --\n" + dfOf(30) + tart("2.35.0"), "warn 30.0 GB are free at /Users/ci/.tart: too little to pull a new version of i:1 (60 GB)"},
 		{"disk", script("df", "cat \"$(dirname \"$0\")/../df\"") + "-- df --\n" + dfOf(30), "warn 30.0 GB are free at /Users/ci/.tart, and an image of macOS takes about 50 GB"},
+		{"disk", script("df", "cat \"$(dirname \"$0\")/../df\"") + "-- df --\n" + dfOf(4) + configFile(stages("")), "fail 4.0 GB are free at /Users/ci/.tart, and jobs are refused below 5 GB"},
+		{"disk", script("df", "cat \"$(dirname \"$0\")/../df\"") + "-- df --\n" + dfOf(4) + configFile(stages(`, "--disk-reserve", "0"`)), "warn 4.0 GB are free at /Users/ci/.tart, and an image of macOS takes about 50 GB"},
 		{"disk", script("df", "echo nothing"), "warn free space at /Users/ci/.tart is not known"},
 
 		{"auto-login", defaults("*autoLoginUser) echo other;;"), "warn other is logged in automatically, and not ci"},

@@ -80,7 +80,7 @@ func lookDisk(ctx context.Context, s *survey) []Finding {
 	}
 	const gb = 1e9 // as tart and macOS count
 	free := float64(disk.bytes) / gb
-	reserve := 5
+	reserve := 0
 	for _, r := range s.own {
 		reserve = max(reserve, r.settings.DiskReserveGB)
 	}
