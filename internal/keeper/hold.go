@@ -157,15 +157,23 @@ func (w waiter) atTheEnd(err error) ending {
 	return ending{err: err}
 }
 
-// ask puts something to the keeper and waits for what becomes of it.
-func (k *Keeper) ask(t trigger) ending {
+// ask puts something to the keeper and waits for what becomes of it. ok is false where it comes too late for an answer: the VM is gone, and nobody waits for
+// whoever asks now. An answer is to be followed by k.answers.Done.
+func (k *Keeper) ask(t trigger) (e ending, ok bool) {
 	done := make(chan ending, 1)
-	k.answers.Add(1)
 	k.mu.Lock()
+	if k.over {
+		k.mu.Unlock()
+		return ending{}, false
+	}
+	k.answers.Add(1)
 	k.waiters = append(k.waiters, waiter{t, done})
 	k.mu.Unlock()
-	k.triggers <- t
-	return <-done
+	select {
+	case k.triggers <- t:
+	case <-k.condemned.Done(): // nothing moves the keeper any more; the end is the answer
+	}
+	return <-done, true
 }
 
 // answer tells those who have asked for one of these.
@@ -203,7 +211,7 @@ func (k *Keeper) decline(at phase, t trigger) {
 }
 
 // askHold notes for how long the VM is to be held, by hand.
-func (k *Keeper) askHold(d time.Duration) ending {
+func (k *Keeper) askHold(d time.Duration) (ending, bool) {
 	k.mu.Lock()
 	k.outcome.byHand = d
 	k.mu.Unlock()

@@ -76,9 +76,10 @@ type Keeper struct {
 	outcome outcome
 	run     *tart.Run
 	guest   *link
-	info    guest.Info
-	owner   *proc.ID // the GitLab Runner process, once it is known
+	info    guest.Info // there as soon as guest is
+	owner   *proc.ID   // the GitLab Runner process, once it is known
 	waiters []waiter
+	over    bool // whether waiters have been answered for the last time
 }
 
 // Main is a keeper's whole life. Its descriptors are inherited, see Start. The error, if any, is for the keeper's log.
@@ -198,7 +199,6 @@ func (k *Keeper) boot() {
 		return
 	}
 	k.mu.Lock()
-	k.info = info
 	run := k.run
 	k.mu.Unlock()
 	k.triggers <- ladderClimbed
@@ -343,6 +343,7 @@ func (k *Keeper) destroy() error {
 func (k *Keeper) answerWaiters(err error) {
 	k.mu.Lock()
 	waiting := k.waiters
+	k.over = true
 	k.mu.Unlock()
 	for _, w := range waiting {
 		w.answer <- w.atTheEnd(err)

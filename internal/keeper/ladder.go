@@ -85,7 +85,7 @@ func (k *Keeper) climbOnce(ctx context.Context) (guest.Info, error) {
 		k.step(&began, "nobody else can log in by SSH")
 	}
 	k.mu.Lock()
-	k.guest = l
+	k.guest, k.info = l, info
 	k.mu.Unlock()
 	k.step(&began, fmt.Sprintf("guest is %s %s on %s, scripts run with %s", info.OS, info.Version, info.Arch, info.Shell))
 	return info, nil

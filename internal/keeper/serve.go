@@ -80,6 +80,7 @@ func (k *Keeper) handle(conn *net.UnixConn) {
 // conclude answers those who decide on the VM's end. The keeper ends only when they have their answers.
 func (k *Keeper) conclude(conn *net.UnixConn, req Request, reply Reply) {
 	var e ending
+	var ok bool
 	switch {
 	case req.Op == opHold:
 		if req.For <= 0 {
@@ -87,13 +88,16 @@ func (k *Keeper) conclude(conn *net.UnixConn, req Request, reply Reply) {
 			_ = send(conn, reply)
 			return
 		}
-		e = k.askHold(req.For)
+		e, ok = k.askHold(req.For)
 	case req.Op == opRelease && req.Force:
-		e = k.ask(forciblyEnd)
+		e, ok = k.ask(forciblyEnd)
 	case req.Op == opRelease:
-		e = k.ask(released)
+		e, ok = k.ask(released)
 	default:
-		e = k.ask(stopAsked)
+		e, ok = k.ask(stopAsked)
+	}
+	if !ok {
+		return
 	}
 	defer k.answers.Done()
 	reply.HeldUntil, reply.HoldFor = e.heldUntil, e.holdFor
