@@ -127,7 +127,7 @@ func sweepHost(ctx context.Context, env Env, s *settings.Settings, state *host.S
 
 // leftOver are the VMs that a sweep would remove. It looks at VMs first and at records second: a VM always has its record before it exists.
 func leftOver(ctx context.Context, state *host.State, client lifecycle.Client) ([]sweptVM, error) {
-	local, lerr := localVMs(ctx, client)
+	local, lerr := lifecycle.LocalVMs(ctx, client)
 	names, err := state.Names()
 	if err != nil {
 		return nil, err
@@ -151,29 +151,9 @@ func leftOver(ctx context.Context, state *host.State, client lifecycle.Client) (
 		}
 	}
 	for _, name := range local {
-		if state.Owns(name) && !state.HasRecord(name) {
+		if lifecycle.Unrecorded(state, client, name) {
 			left = append(left, sweptVM{VM: name, Why: noRecord})
 		}
 	}
 	return left, lerr
-}
-
-// localVMs are the names of all local VMs.
-func localVMs(ctx context.Context, client lifecycle.Client) ([]string, error) {
-	c, err := client()
-	if err != nil {
-		return nil, err
-	}
-	if names, ok := c.VMDirs(); ok {
-		return names, nil
-	}
-	vms, err := c.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, vm := range vms {
-		names = append(names, vm.Name)
-	}
-	return names, nil
 }

@@ -58,7 +58,7 @@ func lookLeftovers(ctx context.Context, s *survey) []Finding {
 			}
 		}
 		for _, name := range vms {
-			if state.Owns(name) && !state.HasRecord(name) {
+			if lifecycle.Unrecorded(state, s.tartClient(ctx), name) {
 				findings = append(findings, warn(fix, "VM %s has no record", name))
 			}
 		}
@@ -68,6 +68,12 @@ func lookLeftovers(ctx context.Context, s *survey) []Finding {
 		findings = append(findings, pass("none"))
 	}
 	return findings
+}
+
+// tartClient gets the tart of the first runner.
+func (s *survey) tartClient(ctx context.Context) lifecycle.Client {
+	f := s.tart(ctx, s.tartNames()[0])
+	return func() (*tart.Client, error) { return f.client, f.missing }
 }
 
 // localVMs are the names of all VMs, those included that tart itself doesn't see for lack of their configuration.
@@ -128,15 +134,15 @@ func (s *survey) strangers(vms []string, states []*host.State) []Finding {
 
 // mendLeftovers does what every job does before it begins. Records whose lock somebody holds, and their VMs, are never touched.
 func mendLeftovers(ctx context.Context, s *survey) (string, error) {
-	f := s.tart(ctx, s.tartNames()[0])
-	if f.missing != nil {
-		return "", f.missing
+	client := s.tartClient(ctx)
+	if _, err := client(); err != nil {
+		return "", err
 	}
 	var removed []string
 	var errs []error
 	for _, dir := range s.stateDirs() {
 		if state, ok := s.openState(dir); ok {
-			swept := lifecycle.Sweep(ctx, state, func() (*tart.Client, error) { return f.client, nil })
+			swept := lifecycle.Sweep(ctx, state, client)
 			removed = append(removed, swept.VMs...)
 			errs = append(errs, swept.Errors...)
 		}

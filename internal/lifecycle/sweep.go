@@ -43,7 +43,7 @@ func Sweep(ctx context.Context, state *host.State, client Client, inVain ...stri
 		swept.Errors = append(swept.Errors, err)
 	}
 	// A VM always has its record before it exists: one that is listed here, and has no record after that, is nobody's.
-	vms, err := vmsOfHost(ctx, client)
+	vms, err := LocalVMs(ctx, client)
 	if err != nil && (len(names) > 0 || !errors.Is(err, tart.ErrNotFound)) { // without tart and records nothing was ever made
 		swept.Errors = append(swept.Errors, err)
 	}
@@ -62,10 +62,7 @@ func Sweep(ctx context.Context, state *host.State, client Client, inVain ...stri
 		}
 	}
 	for _, name := range vms {
-		if !state.Owns(name) || state.HasRecord(name) || slices.Contains(swept.VMs, name) {
-			continue
-		}
-		if c, err := client(); err == nil && c.VMDirGone(name) { // meanwhile its job has ended: the record goes after the VM
+		if slices.Contains(swept.VMs, name) || !Unrecorded(state, client, name) {
 			continue
 		}
 		if err := destroyVM(ctx, client, name); err != nil {
@@ -78,8 +75,18 @@ func Sweep(ctx context.Context, state *host.State, client Client, inVain ...stri
 	return swept
 }
 
-// vmsOfHost are the names of all local VMs.
-func vmsOfHost(ctx context.Context, client Client) (names []string, err error) {
+// Unrecorded tells whether a VM that was listed before is one of this state directory that has no record. One whose job has ended meanwhile is none: its record
+// goes after it.
+func Unrecorded(state *host.State, client Client, name string) bool {
+	if !state.Owns(name) || state.HasRecord(name) {
+		return false
+	}
+	c, err := client()
+	return err == nil && !c.VMDirGone(name)
+}
+
+// LocalVMs are the names of all local VMs.
+func LocalVMs(ctx context.Context, client Client) (names []string, err error) {
 	c, err := client()
 	if err != nil {
 		return nil, err
