@@ -1,7 +1,6 @@
 package host
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -17,17 +16,10 @@ func (s *State) MarkHeld(index int, jobID string, until time.Time) error {
 		return fmt.Errorf("mark slot %d as held: job %q has it, and not %q", index, h.JobID, jobID)
 	}
 	h.HeldUntil = until
-	f, err := os.OpenFile(path, os.O_WRONLY, 0) // in place: the lock is on this file
-	var raw []byte
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err == nil {
 		defer f.Close()
-		raw, err = json.Marshal(h)
-	}
-	if err == nil {
-		_, err = f.WriteAt(append(raw, '\n'), 0)
-	}
-	if err == nil {
-		err = f.Truncate(int64(len(raw)) + 1)
+		err = writeHolder(f, h)
 	}
 	if err != nil {
 		return fmt.Errorf("mark slot %d as held: %w", index, err)

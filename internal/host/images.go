@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // What the state directory knows of images, below images/. KEY is made from the image's name:
@@ -34,34 +32,6 @@ func (s *State) makeImagesDir() error {
 		return fmt.Errorf("%w: %w", ErrStateDir, err)
 	}
 	return nil
-}
-
-// trySharedLock is tryLock for those who can hold a lock together.
-func trySharedLock(path string) (*Lock, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	same := false
-	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		err = errBusy
-	case err == nil: // as with tryLock, the file may have been removed meanwhile
-		if same, err = sameFile(f, path); err == nil && !same {
-			err = os.ErrNotExist
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return &Lock{f: f}, nil
 }
 
 // HoldImage keeps an image from being removed by TakeImage's holders until the lock is released. Any number of processes can hold the same
@@ -111,11 +81,7 @@ func (s *State) TakeImage(names ...string) (release func(), ok bool, err error) 
 }
 
 // ImageHeld tells whether somebody holds an image at this moment.
-func (s *State) ImageHeld(image string) bool {
-	lock, err := tryLock(s.imageFile(image, ".use"), false)
-	lock.Release()
-	return errors.Is(err, errBusy)
-}
+func (s *State) ImageHeld(image string) bool { return lockHeld(s.imageFile(image, ".use")) }
 
 // TurnToPull waits until nobody else on this host pulls an image, and keeps others from it until the lock is released. waiting is called
 // once, with whoever pulls it, if there is anything to wait for.
@@ -125,14 +91,7 @@ func (s *State) TurnToPull(ctx context.Context, image string, who Holder, waitin
 	if err != nil {
 		return nil, fmt.Errorf("wait for another pull of %s: %w", image, err)
 	}
-	raw, err := json.Marshal(who)
-	if err == nil {
-		err = lock.f.Truncate(0) // in place, not by a new file: the lock is on this one
-	}
-	if err == nil {
-		_, err = lock.f.WriteAt(append(raw, '\n'), 0)
-	}
-	if err != nil {
+	if err := writeHolder(lock.f, who); err != nil {
 		lock.Release()
 		return nil, fmt.Errorf("pull %s: %w", image, err)
 	}
@@ -154,14 +113,6 @@ func (s *State) queueFor(ctx context.Context, path string, busy func()) (*Lock, 
 		return nil, err
 	}
 	return awaitLock(ctx, path, busy)
-}
-
-func readHolder(path string) Holder {
-	var h Holder
-	if raw, err := os.ReadFile(path); err == nil {
-		_ = json.Unmarshal(raw, &h) // half-written just now, or damaged: the holder stays nameless
-	}
-	return h
 }
 
 // imageUse is the content of KEY.json.

@@ -28,12 +28,21 @@ func tryLock(path string, create bool) (*Lock, error) {
 	if create {
 		flags |= os.O_CREATE
 	}
+	return openLocked(path, flags, unix.LOCK_EX)
+}
+
+// trySharedLock is tryLock for those who can hold a lock together.
+func trySharedLock(path string) (*Lock, error) {
+	return openLocked(path, os.O_RDWR|os.O_CREATE, unix.LOCK_SH)
+}
+
+func openLocked(path string, flags, how int) (*Lock, error) {
 	f, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if !errors.Is(err, unix.EINTR) {
 			break
 		}
@@ -66,6 +75,13 @@ func sameFile(f *os.File, path string) (bool, error) {
 		return false, err
 	}
 	return os.SameFile(held, named), nil
+}
+
+// lockHeld tells whether somebody living holds the lock of a file alone.
+func lockHeld(path string) bool {
+	lock, err := tryLock(path, false)
+	lock.Release()
+	return errors.Is(err, errBusy)
 }
 
 // inheritedLock takes over a locked descriptor from a parent process.

@@ -112,9 +112,3 @@ func (s *State) Queue() []Ticket {
 	}
 	return line
 }
-
-func lockHeld(path string) bool {
-	lock, err := tryLock(path, false)
-	lock.Release()
-	return errors.Is(err, errBusy)
-}

@@ -180,11 +180,7 @@ func (s *State) TurnToClaim(ctx context.Context) (*Lock, error) {
 }
 
 // Held tells whether somebody answers for a VM.
-func (s *State) Held(name string) bool {
-	lock, err := tryLock(filepath.Join(s.EntryDir(name), lockName), false)
-	lock.Release()
-	return errors.Is(err, errBusy)
-}
+func (s *State) Held(name string) bool { return lockHeld(filepath.Join(s.EntryDir(name), lockName)) }
 
 // HasRecord tells whether a record of this name exists.
 func (s *State) HasRecord(name string) bool {

@@ -167,15 +167,7 @@ func (s *State) tryTake(front []int, n int, who Holder) (*Slot, error) {
 			lock.Release()
 			continue
 		}
-		raw, err := json.Marshal(who)
-		if err == nil {
-			// In place, not by a new file: the lock is on this one.
-			err = lock.f.Truncate(0)
-		}
-		if err == nil {
-			_, err = lock.f.WriteAt(append(raw, '\n'), 0)
-		}
-		if err != nil {
+		if err := writeHolder(lock.f, who); err != nil {
 			lock.Release()
 			return nil, fmt.Errorf("take slot %d: %w", i, err)
 		}
@@ -189,21 +181,31 @@ func (s *State) tryTake(front []int, n int, who Holder) (*Slot, error) {
 func (s *State) Holders(n int) []Holder {
 	var holders []Holder
 	for i := range n {
-		lock, err := tryLock(s.slotPath(i), false)
-		if err == nil {
-			lock.Release()
-			continue
+		if lockHeld(s.slotPath(i)) {
+			holders = append(holders, readHolder(s.slotPath(i)))
 		}
-		if !errors.Is(err, errBusy) {
-			continue
-		}
-		var h Holder
-		if raw, err := os.ReadFile(s.slotPath(i)); err == nil {
-			_ = json.Unmarshal(raw, &h) // half-written just now, or damaged: the holder stays nameless
-		}
-		holders = append(holders, h)
 	}
-	return slices.Clip(holders)
+	return holders
+}
+
+// writeHolder says in a lock's file who has the lock: in place, not by a new file, for the lock is on this one.
+func writeHolder(f *os.File, h Holder) error {
+	raw, err := json.Marshal(h)
+	if err == nil {
+		_, err = f.WriteAt(append(raw, '\n'), 0)
+	}
+	if err == nil {
+		err = f.Truncate(int64(len(raw)) + 1)
+	}
+	return err
+}
+
+func readHolder(path string) Holder {
+	var h Holder
+	if raw, err := os.ReadFile(path); err == nil {
+		_ = json.Unmarshal(raw, &h) // half-written just now, or damaged: the holder stays nameless
+	}
+	return h
 }
 
 func (s *State) slotPath(i int) string { return filepath.Join(s.slotsDir(), strconv.Itoa(i)) }
