@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os/user"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -209,7 +208,7 @@ func defaultStateDir(environ job.Environ) string {
 			home = u.HomeDir
 		}
 	}
-	return filepath.Join("/", home, ".gitlab-runner-tart-driver")
+	return host.DefaultDir(home)
 }
 
 func newTart(s *lifecycle.Stage) (*tart.Client, error) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/runnerconf"
 	"gitlab-runner-tart-driver/internal/settings"
 	"gitlab-runner-tart-driver/internal/tart"
@@ -140,7 +141,7 @@ func (s *survey) resolve(r *ownRunner) {
 		}
 	}
 	for _, stage := range r.Custom.Stages() {
-		src := settings.Sources{Defaults: map[string]string{"state-dir": filepath.Join("/", s.home, ".gitlab-runner-tart-driver")}}
+		src := settings.Sources{Defaults: map[string]string{"state-dir": host.DefaultDir(s.home)}}
 		if call := r.calls[stage.Verb]; call.Driver == runnerconf.DriverOwn {
 			args, err := s.opt.Parse(call.Args)
 			if err != nil {
@@ -196,7 +197,7 @@ func distinct(runners []ownRunner, of func(*settings.Settings) string) []string 
 func (s *survey) stateDirs() []string {
 	dirs := distinct(s.own, func(set *settings.Settings) string { return set.StateDir })
 	if len(dirs) == 0 {
-		return []string{filepath.Join("/", s.home, ".gitlab-runner-tart-driver")}
+		return []string{host.DefaultDir(s.home)}
 	}
 	return dirs
 }

@@ -33,6 +33,9 @@ type State struct {
 	id  string
 }
 
+// DefaultDir is the state directory in a home directory, where no flag names another.
+func DefaultDir(home string) string { return filepath.Join("/", home, ".gitlab-runner-tart-driver") }
+
 // ErrStateDir marks a state directory that cannot be used.
 var ErrStateDir = errors.New("state directory cannot be used")
 

@@ -2,16 +2,12 @@ package lifecycle
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
 )
-
-// stateDirName is the state directory's in a home directory, where no flag names another.
-const stateDirName = ".gitlab-runner-tart-driver"
 
 // timeoutSlack is how long before a job's timeout, as this driver counts it, a script that is ended may have been ended by it. GitLab Runner's clock begins
 // before it tells what the job is; it fetches the job's secrets in between, for one.
@@ -44,7 +40,7 @@ func (s *Stage) tellHeld(rec host.Record, until time.Time) {
 // sshLine is the command by which a person gets into a job's VM.
 func (s *Stage) sshLine(jobID string) string {
 	line := "gitlab-runner-tart-driver ssh " + jobID
-	if dir := s.State.Dir(); dir != filepath.Join(job.Environ(s.Environ).Get("HOME"), stateDirName) {
+	if dir := s.State.Dir(); dir != host.DefaultDir(job.Environ(s.Environ).Get("HOME")) {
 		line += " --state-dir " + quoteShell(dir)
 	}
 	return line
