@@ -119,6 +119,3 @@ func mask(raw []byte, known map[string]string) []byte {
 	out.Write(raw[at:])
 	return tokenForm().ReplaceAllFunc(out.Bytes(), func(token []byte) []byte { return []byte(label(string(token))) })
 }
-
-// Mask hides GitLab's tokens in a text.
-func Mask(s string) string { return tokenForm().ReplaceAllString(s, "[MASKED]") }
