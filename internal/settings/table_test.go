@@ -201,3 +201,16 @@ func TestWhatOnlyTheOperatorMaySet(t *testing.T) {
 		}
 	}
 }
+
+// TestSettingsOfRun are those that mean something where a script is run: the VM and the connection are there already.
+func TestSettingsOfRun(t *testing.T) {
+	var shown []string
+	for _, row := range Table() {
+		if slices.Contains(row.Stages, StageRun) {
+			shown = append(shown, row.Name)
+		}
+	}
+	if want := []string{"tart-executable", "state-dir", "lock", "unlock", "shell"}; !slices.Equal(shown, want) {
+		t.Errorf("run's help has %q, want %q", shown, want)
+	}
+}
