@@ -163,7 +163,7 @@ func machineSettings() []Setting {
 		{Name: "vnc", Variables: []string{"TART_EXECUTOR_VNC_ENABLED"}, Default: "false", Stages: prepare,
 			Help: "offer the VM's own screen sharing; Remote Login must be on in the VM",
 			set:  toggle(func(s *Settings) *bool { return &s.VNC })},
-		{Name: "timeout", Variables: []string{"TART_EXECUTOR_TIMEOUT"}, Default: "60", Takes: "SECONDS", Stages: prepare,
+		{Name: "timeout", Variables: []string{"TART_EXECUTOR_TIMEOUT"}, Default: "60", Takes: "SECONDS", Stages: []string{StagePrepare, StageRun},
 			Help: "how long the VM may take to get an address, and then again to take an SSH login",
 			set:  seconds(func(s *Settings) *time.Duration { return &s.Timeout })},
 	}

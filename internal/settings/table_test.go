@@ -202,7 +202,8 @@ func TestWhatOnlyTheOperatorMaySet(t *testing.T) {
 	}
 }
 
-// TestSettingsOfRun are those that mean something where a script is run: the VM and the connection are there already.
+// TestSettingsOfRun are those that mean something where a script is run: the VM and the connection are there already. The Python driver's README shows
+// --timeout, too.
 func TestSettingsOfRun(t *testing.T) {
 	var shown []string
 	for _, row := range Table() {
@@ -210,7 +211,7 @@ func TestSettingsOfRun(t *testing.T) {
 			shown = append(shown, row.Name)
 		}
 	}
-	if want := []string{"tart-executable", "state-dir", "lock", "unlock", "shell"}; !slices.Equal(shown, want) {
+	if want := []string{"tart-executable", "state-dir", "lock", "unlock", "timeout", "shell"}; !slices.Equal(shown, want) {
 		t.Errorf("run's help has %q, want %q", shown, want)
 	}
 }

@@ -91,6 +91,9 @@ func (m *Migration) runner(doc *runnerconf.Document, i int, r runnerconf.Runner,
 			continue
 		}
 		args := m.carry(r, stage.Verb, call)
+		if stage.Verb == settings.StagePrepare {
+			args = append(args, m.loginOfRun(r, args, opt.Host.Head)...)
+		}
 		if stepsDown(call) {
 			m.note(r, "%s: it is called without sudo from now on", stage.Verb)
 			call.Before = nil
@@ -106,6 +109,26 @@ func (m *Migration) runner(doc *runnerconf.Document, i int, r runnerconf.Runner,
 		m.note(r, "%s", text)
 	}
 	return s.err
+}
+
+// loginOfRun are the arguments about the login in the VM that only the run stage has, where the Python driver's README puts them. Here the login is prepare's.
+func (m *Migration) loginOfRun(r runnerconf.Runner, prepare []string, head func(string) []byte) []string {
+	var out []string
+	for _, stage := range r.Custom.Stages() {
+		if stage.Verb != settings.StageRun {
+			continue
+		}
+		for _, a := range takeApart(stage.Call(head).Args) {
+			if a.row == nil || !strings.HasPrefix(a.row.Name, "default-ssh-") || !a.hasValue || m.refused(a, runnerconf.DriverPython) != "" {
+				continue
+			}
+			if !slices.ContainsFunc(takeApart(prepare), func(own argument) bool { return own.row == a.row }) {
+				out = append(out, flagWords(*a.row, a.value)...)
+				m.note(r, "prepare: --%s is taken from run_args: the login is prepare's here", a.row.Name)
+			}
+		}
+	}
+	return out
 }
 
 // stepsDown tells whether a call becomes root only for gitlab-tart-executor to become an ordinary user again. Its README calls it so.
