@@ -42,11 +42,35 @@ func (s *SSH) Exec(ctx context.Context, commandLine string, streams Streams) (St
 
 // exec is Exec; prepare may ask for more on the channel before the command starts there.
 func (s *SSH) exec(ctx context.Context, commandLine string, streams Streams, prepare func(ssh.Channel) error) (Status, error) {
-	x, err := s.start(commandLine, prepare)
+	x, err := s.startWithin(ctx, commandLine, prepare)
 	if err != nil {
 		return Status{}, err
 	}
 	return s.attend(ctx, x, streams)
+}
+
+// startWithin is start, for no longer than ctx: a server may be alive and yet say nothing to a new session.
+func (s *SSH) startWithin(ctx context.Context, commandLine string, prepare func(ssh.Channel) error) (*execution, error) {
+	type started struct {
+		x   *execution
+		err error
+	}
+	done := make(chan started, 1)
+	go func() {
+		x, err := s.start(commandLine, prepare)
+		done <- started{x, err}
+	}()
+	select {
+	case st := <-done:
+		return st.x, st.err
+	case <-ctx.Done():
+		go func() {
+			if st := <-done; st.err == nil {
+				st.x.ch.Close()
+			}
+		}()
+		return nil, context.Cause(ctx)
+	}
 }
 
 // start starts a command, which somebody has to attend to, or to end by closing its channel.

@@ -211,6 +211,23 @@ func TestSurveyFindsAShell(t *testing.T) {
 	}
 }
 
+// TestSurveyOfAMuteServer ends with its context: the server lives, and answers keepalives.
+func TestSurveyOfAMuteServer(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(string, *session) {}, nil)
+	c := s.connect()
+	s.mute.Store(true)
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(enough)
+	if _, err := c.Survey(ctx, "/bin/sh"); !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
+	}
+	if err := c.Cause(); err != nil {
+		t.Errorf("the connection is lost: %v", err)
+	}
+}
+
 func TestSurveyOfWhatRunsNoCommands(t *testing.T) {
 	s := newServer(t, func(_ string, s *session) {
 		_, _ = io.WriteString(s, "welcome\n")

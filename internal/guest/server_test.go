@@ -26,6 +26,8 @@ type server struct {
 	roundTrip func(s *session)
 	// noRoom is for how many more sessions there is none.
 	noRoom atomic.Int32
+	// mute has it say nothing to sessions.
+	mute atomic.Bool
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -109,6 +111,9 @@ func (s *server) handle(conn net.Conn) {
 	}
 	go ssh.DiscardRequests(requests)
 	for open := range channels {
+		if s.mute.Load() {
+			continue
+		}
 		if s.noRoom.Add(-1) >= 0 {
 			_ = open.Reject(ssh.ConnectionFailed, "open failed") // OpenSSH's words
 			continue
