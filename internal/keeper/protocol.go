@@ -7,12 +7,14 @@
 package keeper
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"runtime"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -206,8 +208,7 @@ func (r *receiver) next(v any) error {
 			return fmt.Errorf("message of more than %d bytes", maxMessage)
 		}
 		chunk, oob := make([]byte, 16<<10), make([]byte, unix.CmsgSpace(8*4))
-		n, oobn, _, _, err := r.conn.ReadMsgUnix(chunk, oob)
-		r.takeFiles(oob[:oobn])
+		n, err := r.receive(chunk, oob)
 		if err != nil {
 			return err
 		}
@@ -216,6 +217,33 @@ func (r *receiver) next(v any) error {
 		}
 		r.buf = append(r.buf, chunk[:n]...)
 	}
+}
+
+// receive reads what there is. Descriptors that come with it belong to no program that is started in this very moment: macOS can't mark them as it makes
+// them, as Linux does, and whoever had one of a script's would keep GitLab Runner waiting.
+func (r *receiver) receive(chunk, oob []byte) (n int, err error) {
+	raw, err := r.conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	closed := raw.Read(func(fd uintptr) (done bool) {
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		var oobn int
+		for {
+			if n, oobn, _, _, err = unix.Recvmsg(int(fd), chunk, oob, 0); !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		if errors.Is(err, unix.EAGAIN) {
+			return false
+		}
+		if err == nil {
+			r.takeFiles(oob[:oobn])
+		}
+		return true
+	})
+	return n, cmp.Or(closed, err)
 }
 
 func (r *receiver) takeFiles(oob []byte) {
