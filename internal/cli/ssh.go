@@ -57,7 +57,7 @@ func shellLine(words []string) string {
 	}
 	quoted := make([]string, len(words))
 	for i, w := range words {
-		quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		quoted[i] = guest.Quote(w)
 	}
 	return strings.Join(quoted, " ")
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
-	"os"
 	"os/exec"
 	"runtime"
 
@@ -50,7 +50,7 @@ func newVNCCommand(env Env) *cobra.Command {
 		}
 		fmt.Fprintln(env.Stdout, job.Printable(shown.String()))
 		if *open {
-			return openScreen(cmd.Context(), bare)
+			return openScreen(cmd.Context(), bare, env.Stderr)
 		}
 		return nil
 	}
@@ -67,9 +67,9 @@ func withoutPassword(u *url.URL) *url.URL {
 }
 
 // openScreen opens an address without the password, which every user of the host could see in the arguments: Screen Sharing asks for it.
-func openScreen(ctx context.Context, u *url.URL) error {
+func openScreen(ctx context.Context, u *url.URL, stderr io.Writer) error {
 	cmd := exec.CommandContext(ctx, "/usr/bin/open", u.String())
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = stderr
 	if err := cmd.Run(); err != nil {
 		return job.Infrastructure(fmt.Errorf("open %s: %w", u, err), "")
 	}

@@ -315,12 +315,12 @@ func scriptFile() string {
 
 // commandLine is a command line that any shell takes to /bin/sh.
 func commandLine(program string, args ...string) string {
-	line := "exec /bin/sh -c " + quote(program) + " grtd"
+	line := "exec /bin/sh -c " + Quote(program) + " grtd"
 	for _, a := range args {
-		line += " " + quote(a)
+		line += " " + Quote(a)
 	}
 	return line
 }
 
-// quote puts s in single quotes.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+// Quote puts s in single quotes, for any shell.
+func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -112,9 +112,9 @@ func (t *Terminal) follow(ctx context.Context, ch ssh.Channel) {
 
 // loginLine is a command line for whatever login shell the user has. The shell takes its place, so that a terminal's ^C meets no other program.
 func loginLine(shell, command string) string {
-	line := "exec " + quote(shell) + " -l"
+	line := "exec " + Quote(shell) + " -l"
 	if command != "" {
-		line += " -c " + quote(command)
+		line += " -c " + Quote(command)
 	}
 	return line
 }

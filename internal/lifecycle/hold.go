@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
 )
@@ -51,7 +52,7 @@ func quoteShell(path string) string {
 	if strings.ContainsFunc(path, func(r rune) bool {
 		return !strings.ContainsRune("/._-+@", r) && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	}) {
-		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+		return guest.Quote(path)
 	}
 	return path
 }

@@ -1,6 +1,10 @@
 package provision
 
-import "fmt"
+import (
+	"fmt"
+
+	"gitlab-runner-tart-driver/internal/guest"
+)
 
 // Lock is how a guest's SSH server comes to take one key and nothing else, from anybody.
 type Lock struct {
@@ -32,7 +36,7 @@ s=$?
 case $s in 0|%[5]d) exit $s ;; esac
 say "user \"$me\" of the VM cannot use sudo without a password"
 exit %[2]d
-`, quote(lockProgram), ExitNoRoot, quote(l.Key), quote(check), ExitLock)
+`, guest.Quote(lockProgram), ExitNoRoot, guest.Quote(l.Key), guest.Quote(check), ExitLock)
 }
 
 // lockProgram does it as root. Of several values the first one counts, and those of a Match block count before those outside. So a Match block for

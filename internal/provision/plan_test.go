@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gitlab-runner-tart-driver/internal/guest"
 )
 
 func TestCheckRunner(t *testing.T) {
@@ -86,7 +88,7 @@ func FuzzQuote(f *testing.F) {
 		if strings.Contains(s, "\x00") || len(s) > 10000 {
 			return // no argument has that
 		}
-		out, err := exec.Command("/bin/sh", "-c", "printf '%s.' "+quote(s)).Output()
+		out, err := exec.Command("/bin/sh", "-c", "printf '%s.' "+guest.Quote(s)).Output()
 		if err != nil || string(out) != s+"." {
 			t.Errorf("%q arrives as %q, %v", s, out, err)
 		}

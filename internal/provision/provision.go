@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"gitlab-runner-tart-driver/internal/guest"
 )
 
 // Plan is what a guest needs. The zero Plan needs nothing.
@@ -58,11 +60,11 @@ func (p Plan) Script() string {
 			if m.ReadOnly {
 				mode = "ro"
 			}
-			fmt.Fprintf(&b, "share %s %s %s %s || exit %d\n", quote(m.Name), quote(m.Target), mode, quote(m.Title), ExitMount)
+			fmt.Fprintf(&b, "share %s %s %s %s || exit %d\n", guest.Quote(m.Name), guest.Quote(m.Target), mode, guest.Quote(m.Title), ExitMount)
 		}
 	}
 	if p.Timezone != "" {
-		fmt.Fprintf(&b, "%stimezone %s || exit %d\n", timezoneFunction, quote(p.Timezone), ExitTimezone)
+		fmt.Fprintf(&b, "%stimezone %s || exit %d\n", timezoneFunction, guest.Quote(p.Timezone), ExitTimezone)
 	}
 	if p.CheckRunner {
 		b.WriteString(checkFunction + "check_runner\n")
@@ -83,7 +85,7 @@ func (i Install) Script() string {
 	const place = "          " // as wide as the number that takes its place
 	head := prologue + checkFunction + installFunction
 	call := func(offset string) string {
-		return fmt.Sprintf("install_runner %s %s %s || exit %d\nexit 0\n", quote(i.Version), quote(strings.Join(i.Methods, " ")), offset, ExitRunner)
+		return fmt.Sprintf("install_runner %s %s %s || exit %d\nexit 0\n", guest.Quote(i.Version), guest.Quote(strings.Join(i.Methods, " ")), offset, ExitRunner)
 	}
 	return head + call(fmt.Sprintf("%-*d", len(place), len(head)+len(call(place))+1))
 }
@@ -109,6 +111,3 @@ func Answers(output string) []string {
 	}
 	return lines
 }
-
-// quote puts s in single quotes.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -17,7 +17,8 @@ func (c *Client) ExecTerminal(ctx context.Context, name string, argv []string, i
 	cmd := exec.CommandContext(ctx, c.path, append([]string{"exec", "-i", "-t", name}, argv...)...)
 	cmd.Env = slices.Clip(c.env)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, stderr
-	cmd.WaitDelay = killDelay
+	killRest := endWith(cmd, func() syscall.Signal { return syscall.SIGKILL })
+	defer killRest()
 	if err := cmd.Start(); err != nil {
 		return -1, &Error{Kind: KindCannotRun, Command: "exec", ExitCode: -1, Err: err}
 	}
