@@ -29,7 +29,7 @@ func hostSettings() []Setting {
 			set:   number(func(s *Settings) *int { return &s.MaxVMs }, 1, 64, ""),
 			bound: atMost(func(s *Settings) int { return s.MaxVMs }, (*Settings).Slots, "max-vm-count")},
 		{Name: "slot-timeout", Default: "3600", Takes: "SECONDS", Stages: prepare,
-			Help: "how long a job waits for its turn when the host runs as many VMs as it may",
+			Help: "how long a job waits for its turn when the host runs as many VMs as it may, in each of the three attempts that GitLab Runner makes",
 			set:  seconds(func(s *Settings) *time.Duration { return &s.SlotTimeout })},
 		{Name: "hold-on-failure", Variables: []string{"TART_HOLD_ON_FAILURE"}, Default: "0", Takes: "DURATION", Stages: prepare,
 			Help:  "how long to keep the VM of a job that has failed, such as 30m, so that `ssh JOB` gets in; it goes earlier if a job needs its place. A job may ask for up to --max-hold",
