@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -129,10 +130,13 @@ func (w *waitFor) seen() string {
 }
 
 // startRunner starts a GitLab Runner of its own, which a test may kill, and returns when the script of its job runs.
-func (h *mac) startRunner() *exec.Cmd {
+func (h *mac) startRunner() *exec.Cmd { return h.startRunnerUntil("\nstarted\n", "base") }
+
+// startRunnerUntil starts one whose job has an image, and returns when text is in the job log. flags are those of all stages.
+func (h *mac) startRunnerUntil(text, image string, flags ...string) *exec.Cmd {
 	h.t.Helper()
-	args := []string{"try", "--no-sources", "--image", "base"}
-	for _, f := range h.flags {
+	args := []string{"try", "--no-sources", "--image", image}
+	for _, f := range slices.Concat(h.flags, flags) {
 		for _, stage := range []string{"config", "prepare", "run", "cleanup"} {
 			args = append(args, "--"+stage+"-args="+f)
 		}
@@ -140,7 +144,7 @@ func (h *mac) startRunner() *exec.Cmd {
 	runner := exec.Command(h.bin, append(args, "--", "echo started; sleep 300")...)
 	runner.Env = append(h.environ(), "TMPDIR="+h.temp())
 	runner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out := &waitFor{text: "\nstarted\n", found: make(chan struct{})}
+	out := &waitFor{text: text, found: make(chan struct{})}
 	runner.Stdout, runner.Stderr = out, out
 	if err := runner.Start(); err != nil {
 		h.t.Fatal(err)

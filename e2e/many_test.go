@@ -185,6 +185,38 @@ func TestRunnerKilled(t *testing.T) {
 	h.assertClean()
 }
 
+// TestRunnerKilledInPrepare kills a GitLab Runner whose job has no VM yet, and nobody that would watch over one.
+func TestRunnerKilledInPrepare(t *testing.T) {
+	t.Parallel()
+	const large = "registry.test/ci/large:1"
+	for name, c := range map[string]struct{ image, at string }{
+		"pull": {large, "pulling disk"},
+		"line": {"base", "waiting for a place"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newMac(t)
+			h.sim("image", "create", "large", "--registry", large, "--registry-only", "--pull-duration", "5m")
+			holder := h.startRunnerUntil("\nstarted\n", "base", "--max-vm-count", "1")
+			runner := h.startRunnerUntil(c.at, c.image, "--max-vm-count", "1")
+			if err := runner.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+			_ = runner.Wait()
+			h.eventually("prepare ends", func() bool {
+				return strings.Contains(h.must("events"), "the GitLab Runner process that started the job is gone")
+			})
+			if err := holder.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+			_ = holder.Wait()
+			h.eventually("the VM is gone", func() bool { return len(h.vms()) == 0 })
+			os.RemoveAll(h.temp()) // GitLab Runner's, which it could not remove
+			h.assertClean()
+		})
+	}
+}
+
 // TestNoJobResponse is a GitLab Runner before 14.1, or a job response that was lost.
 func TestNoJobResponse(t *testing.T) {
 	t.Parallel()

@@ -41,6 +41,8 @@ type preparation struct {
 	steps []history.Step
 	// image is what the steps about the image (images.go) hand on.
 	image imageWork
+	// ancestors are prepare's parents when it began. GitLab Runner may be gone, and not be among them any more, once an image is pulled or a place is free.
+	ancestors []proc.ID
 }
 
 // Prepare makes the job's VM and leaves it ready for scripts, owned by its keeper. If it fails, or ctx ends, nothing of it is left.
@@ -49,7 +51,9 @@ func (s *Stage) Prepare(ctx context.Context, client *tart.Client) (err error) {
 		return job.Infrastructure(errors.New("there is no job: neither JOB_RESPONSE_FILE nor CUSTOM_ENV_CI_JOB_ID says which"),
 			"prepare is called by GitLab Runner; to run a job by hand, use `gitlab-runner-tart-driver try`")
 	}
-	p := &preparation{Stage: s, tart: client, began: time.Now()}
+	p := &preparation{Stage: s, tart: client, began: time.Now(), ancestors: proc.Ancestors(os.Getpid())}
+	ctx, stop := whileWanted(ctx, waitsFor(p.ancestors, s.Handover.Ancestors), wantedInterval)
+	defer stop()
 	p.noteBegan()
 	defer func() {
 		if err != nil {
@@ -250,7 +254,7 @@ func (p *preparation) keeperParams(shares shares) keeper.Params {
 		SSHKey:      s.SSHKey, Port: s.SSHPort, Shell: s.Shell, Dirs: dirs, Transport: s.Transport, Resolver: resolverOf(s),
 		Timeout: s.Timeout, LimitPatience: s.SlotTimeout, JobDir: job.Environ(p.Environ).JobDir(), Deadline: time.Now().Add(p.Job.Timeout + deadlineMargin),
 		TimesOut: timesOut(p.Job), HoldOnFailure: s.HoldOnFailure, History: p.historyLimits(),
-		PrepareAncestors: proc.Ancestors(os.Getpid()), ConfigAncestors: p.Handover.Ancestors,
+		PrepareAncestors: p.ancestors, ConfigAncestors: p.Handover.Ancestors,
 	}
 }
 
