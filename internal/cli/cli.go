@@ -61,7 +61,7 @@ func Main(env Env) int {
 		case err != nil && env.Args[0] == settings.StageCleanup: // nobody reads the code after it, and the VM has to go
 			job.NewLog(env.Stderr, time.Now).Linef("warning: %v", err)
 		case err != nil:
-			return report(env, job.Infrastructure(err, ""))
+			return report(env, job.Infrastructure(err, "let all stages run as the user that GitLab Runner runs as, to whom its directories belong"))
 		}
 	}
 	return report(env, newRoot(env).ExecuteContext(ctx))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -44,6 +45,12 @@ func newPrepareCommand(env Env) *cobra.Command {
 		func(cmd *cobra.Command, _ []string, s *lifecycle.Stage) error {
 			if !s.Job.Trusted {
 				s.Log.Linef("warning: GitLab Runner gives no JOB_RESPONSE_FILE (it does since 14.1); the job is taken from variables that it can set itself")
+			}
+			if len(s.Job.Services) > 0 {
+				s.Log.Linef("warning: services are not started (%s): the Custom executor has none; let the script start what the job needs", strings.Join(s.Job.Services, ", "))
+			}
+			if s.Job.Entrypoint {
+				s.Log.Linef("warning: image:entrypoint has no effect: a VM boots its own system")
 			}
 			for _, text := range settings.Unknown(s.Job.Variables) {
 				s.Log.Linef("warning: %s", text)

@@ -35,6 +35,9 @@ type Job struct {
 	Image string
 	// ImagePullPolicies are from `image: pull_policy:`.
 	ImagePullPolicies []string
+	// Services are the names of containers that are to run beside the job, and Entrypoint tells of `image: entrypoint:`. A VM has neither.
+	Services   []string
+	Entrypoint bool
 	// Timeout is the whole job's.
 	Timeout time.Duration
 	// Described is when GitLab Runner wrote down what the job is, for this attempt at it: its own clock for Timeout has begun moments before the first
@@ -70,7 +73,10 @@ type response struct {
 	Image struct {
 		Name         string   `json:"name"`
 		PullPolicies []string `json:"pull_policy"`
+		// Entrypoint, and Services below, are only mentioned to the job: what they look like is no reason to refuse one.
+		Entrypoint json.RawMessage `json:"entrypoint"`
 	} `json:"image"`
+	Services    json.RawMessage `json:"services"`
 	Credentials []struct {
 		Type     string `json:"type"`
 		URL      string `json:"url"`
@@ -128,6 +134,13 @@ func (j *Job) fromResponse(raw []byte) error {
 	j.ProjectID, j.RepoURL = r.JobInfo.ProjectID, r.GitInfo.RepoURL
 	j.Image = strings.TrimSpace(r.Image.Name)
 	j.ImagePullPolicies = r.Image.PullPolicies
+	var services []struct{ Name string }
+	_ = json.Unmarshal(r.Services, &services)
+	for _, s := range services {
+		j.Services = append(j.Services, forPeople(s.Name))
+	}
+	var entrypoint []any
+	j.Entrypoint = json.Unmarshal(r.Image.Entrypoint, &entrypoint) == nil && len(entrypoint) > 0
 	j.Timeout = timeout(r.RunnerInfo.Timeout)
 	for _, c := range r.Credentials {
 		if c.Type == "registry" {

@@ -19,9 +19,9 @@ const fullResponse = `{"id":42,"token":"glcbt-64_abc","allow_git_fetch":false,
  "runner_info":{"uuid":"","timeout":3600},"inputs":{},
  "variables":[{"key":"K","value":"v","public":true,"file":false,"masked":false,"raw":false}],
  "steps":[{"name":"script","script":["make"],"timeout":3600,"when":"on_success","allow_failure":false}],
- "image":{"name":" ghcr.io/o/macos:15 ","alias":"a","pull_policy":["always","if-not-present"],"ports":[],
+ "image":{"name":" ghcr.io/o/macos:15 ","alias":"a","entrypoint":["/bin/sh"],"pull_policy":["always","if-not-present"],"ports":[],
    "executor_opts":{"docker":{"platform":"","user":""},"kubernetes":{"user":""}}},
- "services":[],"artifacts":null,"cache":[],
+ "services":[{"name":"postgres:16","alias":"db","variables":[]},{"name":"a\u001b[1m"}],"artifacts":null,"cache":[],
  "credentials":[{"type":"registry","url":"registry.example.com:5050","username":"u","password":"p:w"},
    {"type":"netrc","url":"gl","username":"x","password":"y"},{"type":"registry","url":"second.example.com","username":"u2","password":"p2"}],
  "dependencies":[],"features":{"trace_sections":true,"token_mask_prefixes":null,"failure_reasons":["r"],"tracing":null},
@@ -72,6 +72,7 @@ func TestJobFromResponse(t *testing.T) {
 	j.Key = ""
 	want := &Job{
 		ID: "42", Project: "g/p", ProjectID: 7, RepoURL: "https://gitlab-ci-token:secret@gl/g/p.git", Image: "ghcr.io/o/macos:15", ImagePullPolicies: []string{"always", "if-not-present"}, Timeout: time.Hour, Trusted: true,
+		Services: []string{"postgres:16", "a\ufffd[1m"}, Entrypoint: true,
 		Credentials: []RegistryLogin{{"registry.example.com:5050", "u", "p:w"}, {"second.example.com", "u2", "p2"}},
 		Variables: map[string]string{"CI_JOB_ID": "1", "CI_PROJECT_PATH": "evil", "CI_JOB_IMAGE": "evil", "CI_JOB_TIMEOUT": "1",
 			"CI_JOB_TOKEN": "evil", "K": "v"},
@@ -90,6 +91,9 @@ func TestJobFromSparseResponse(t *testing.T) {
 		`{"id":7,"token":null,"job_info":null,"runner_info":null,"image":null,"credentials":null,"steps":null}`,
 		`{"id":7,"image":{"name":"","pull_policy":null},"credentials":[],"runner_info":{"timeout":0}}`,
 		`{"id":7,"image":{"name":" \n "},"credentials":[{"type":"","url":null}],"runner_info":{"timeout":-1}}`,
+		`{"id":7,"image":{"entrypoint":[]},"services":[]}`,
+		`{"id":7,"image":{"entrypoint":"sh"},"services":{"name":"x"}}`, // of a form that is none of ours
+		`{"id":7,"image":{"entrypoint":null},"services":null}`,
 		" \n{\"id\":7}\n",
 	} {
 		j := load(t, environWith(t, response))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -219,6 +220,9 @@ func (p *preparation) boot(ctx context.Context) error {
 	crash.Point("prepare: guest ready")
 	if s := p.Settings; s.Shell != info.Shell {
 		p.Log.Linef("warning: the VM has no %s (%s); scripts run with %s", s.Shell, s.Origin("shell"), info.Shell)
+		if path.Base(info.Shell) == "sh" { // https://docs.gitlab.com/runner/configuration/feature-flags/
+			p.Log.Linef("warning: GitLab Runner writes scripts for bash; where %s is none, such as dash, set FF_POSIXLY_CORRECT_ESCAPES to true among the job's variables", info.Shell)
+		}
 	}
 	if err := p.provision(ctx, info, shares.mounts); err != nil {
 		return err
