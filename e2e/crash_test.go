@@ -206,6 +206,19 @@ func (h *mac) disturb(s crashScenario, points []string, command string) {
 	t.Logf("%d points, disturbed at %d of them", len(points), done)
 }
 
+// TestScriptLearnsOfItsVMsEnd takes the VM away from under a script, whose stage gets its answer only when everything of the VM is gone.
+func TestScriptLearnsOfItsVMsEnd(t *testing.T) {
+	t.Parallel()
+	h := newCrashing(t)
+	r := h.run(job(started), when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) {
+		h.crashAt("keeper: script has ended", "while [ -e "+filepath.Join(h.state(), "vms", h.theVM())+" ]; do sleep 0.01; done")
+		h.expect(0, "is gone", "release", "--force", strconv.FormatInt(tr.JobID(), 10))
+	}))
+	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
+	says(t, r, "the VM is being destroyed: somebody gives the VM back, whatever its job does")
+	h.assertClean()
+}
+
 // fullChaos tells whether the long forms of tests are wanted.
 func fullChaos() bool { return os.Getenv("CHAOS") == "full" }
 

@@ -301,7 +301,7 @@ func testShellInLiveJob(t *testing.T, h *mac) {
 	want(t, r, trial.Success, "", 0)
 	says(t, r, "finished")
 	_ = open.Wait()
-	if code := open.ProcessState.ExitCode(); code != 2 || !strings.Contains(errs.String(), "error: ") {
+	if code := open.ProcessState.ExitCode(); code != 2 || !strings.Contains(errs.String(), "error: the VM is being destroyed: cleanup asks for it") {
 		t.Errorf("the open shell ends with %d: %s", code, errs.String())
 	}
 	h.assertClean()

@@ -157,23 +157,22 @@ func (w waiter) atTheEnd(err error) ending {
 	return ending{err: err}
 }
 
-// ask puts something to the keeper and waits for what becomes of it. ok is false where it comes too late for an answer: the VM is gone, and nobody waits for
-// whoever asks now. An answer is to be followed by k.answers.Done.
-func (k *Keeper) ask(t trigger) (e ending, ok bool) {
-	done := make(chan ending, 1)
+// ask puts something to the keeper and waits for what becomes of it.
+func (k *Keeper) ask(t trigger) ending {
+	w := waiter{t, make(chan ending, 1)}
 	k.mu.Lock()
-	if k.over {
-		k.mu.Unlock()
-		return ending{}, false
+	if k.ended {
+		defer k.mu.Unlock()
+		return w.atTheEnd(k.end)
 	}
-	k.answers.Add(1)
-	k.waiters = append(k.waiters, waiter{t, done})
+	k.waiters = append(k.waiters, w)
 	k.mu.Unlock()
 	select {
 	case k.triggers <- t:
-	case <-k.condemned.Done(): // nothing moves the keeper any more; the end is the answer
+		return <-w.answer
+	case e := <-w.answer: // the end was there before it
+		return e
 	}
-	return <-done, true
 }
 
 // answer tells those who have asked for one of these.
@@ -187,6 +186,17 @@ func (k *Keeper) answer(e ending, asked ...trigger) {
 		}
 		return ours
 	})
+}
+
+// answerWaiters tells all who wait for the VM's end what became of it, and those who will ask yet.
+func (k *Keeper) answerWaiters(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended, k.end = true, err
+	for _, w := range k.waiters {
+		w.answer <- w.atTheEnd(err)
+	}
+	k.waiters = nil
 }
 
 // decline answers what has not moved the keeper.
@@ -211,7 +221,7 @@ func (k *Keeper) decline(at phase, t trigger) {
 }
 
 // askHold notes for how long the VM is to be held, by hand.
-func (k *Keeper) askHold(d time.Duration) (ending, bool) {
+func (k *Keeper) askHold(d time.Duration) ending {
 	k.mu.Lock()
 	k.outcome.byHand = d
 	k.mu.Unlock()

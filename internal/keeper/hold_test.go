@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -83,38 +82,6 @@ func TestAnswersGoToThoseWhoAsked(t *testing.T) {
 	if e := <-hold; e.err == nil {
 		t.Error("hold is told that a VM is held which is gone")
 	}
-}
-
-// TestAskAtTheEnd asks a keeper that is ending: it answers those who come in time, even if nothing moves it any more, and does not wait for others.
-func TestAskAtTheEnd(t *testing.T) {
-	k := &Keeper{triggers: make(chan trigger)}
-	k.condemned, k.condemn = context.WithCancelCause(t.Context())
-	k.condemn(errors.New(string(stopAsked)))
-	broken := errors.New("tart is broken")
-	told := make(chan ending)
-	go func() {
-		e, _ := k.ask(stopAsked)
-		k.answers.Done()
-		told <- e
-	}()
-	for waiting := 0; waiting == 0; time.Sleep(time.Millisecond) {
-		k.mu.Lock()
-		waiting = len(k.waiters)
-		k.mu.Unlock()
-	}
-	ended := make(chan struct{})
-	go func() {
-		k.answerWaiters(broken)
-		close(ended)
-	}()
-	if e := <-told; !errors.Is(e.err, broken) {
-		t.Errorf("cleanup is told %v", e.err)
-	}
-	<-ended
-	if e, ok := k.ask(stopAsked); ok {
-		t.Errorf("who comes too late is told %+v", e)
-	}
-	k.answers.Wait()
 }
 
 // TestScriptTimeout has GitLab Runner end a script by RUNNER_SCRIPT_TIMEOUT, which only the stages after it say.

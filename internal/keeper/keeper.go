@@ -41,6 +41,8 @@ const (
 	watchInterval = 2 * time.Second
 	// queueInterval is how often the keeper of a held VM looks whether a job waits for its place.
 	queueInterval = time.Second
+	// answerLimit is how long a keeper whose VM is gone stays until everybody who has asked it for something has an answer.
+	answerLimit = 10 * time.Second
 	// jobDirMisses is how often in a row the job's directory must be missing.
 	jobDirMisses = 2
 )
@@ -64,9 +66,9 @@ type Keeper struct {
 	vmGone chan struct{} // closed when the VM has ended by itself
 	lost   error         // why it has; set before vmGone is closed
 
-	linking sync.Mutex // held while a connection to the guest is made
-	shells  sync.Map   // shells that stages asked for, and what the guest has in their place
-	answers sync.WaitGroup
+	linking sync.Mutex     // held while a connection to the guest is made
+	shells  sync.Map       // shells that stages asked for, and what the guest has in their place
+	clients sync.WaitGroup // connections whose requests are not answered yet
 
 	jobKey, jobID, project string       // the record's
 	self                   proc.ID      // this process
@@ -79,7 +81,8 @@ type Keeper struct {
 	info    guest.Info // there as soon as guest is
 	owner   *proc.ID   // the GitLab Runner process, once it is known
 	waiters []waiter
-	over    bool // whether waiters have been answered for the last time
+	ended   bool  // nothing moves the keeper any more
+	end     error // what became of the VM then
 }
 
 // Main is a keeper's whole life. Its descriptors are inherited, see Start. The error, if any, is for the keeper's log.
@@ -139,7 +142,11 @@ func (k *Keeper) live(in *receiver) error {
 	if owner, ok := proc.Common(k.p.PrepareAncestors, k.p.ConfigAncestors); ok {
 		k.owner = &owner
 	}
-	go k.serve(listener)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		k.serve(listener)
+	}()
 	go k.watchControl(in)
 	go k.watchOwner()
 	go k.boot()
@@ -185,7 +192,10 @@ func (k *Keeper) live(in *receiver) error {
 		k.log.Print("a call of tart does not end")
 	}
 	listener.Close()
+	<-served // nobody comes any more
 	k.answerWaiters(err)
+	crash.Point("keeper: about to answer")
+	k.awaitAnswers()
 	return err
 }
 
@@ -338,16 +348,4 @@ func (k *Keeper) destroy() error {
 	crash.Point("keeper: deleted")
 	k.slot.Release()
 	return k.entry.Remove()
-}
-
-func (k *Keeper) answerWaiters(err error) {
-	k.mu.Lock()
-	waiting := k.waiters
-	k.over = true
-	k.mu.Unlock()
-	for _, w := range waiting {
-		w.answer <- w.atTheEnd(err)
-	}
-	crash.Point("keeper: about to answer")
-	k.answers.Wait() // until the answers are sent, or this process would end before
 }

@@ -21,7 +21,7 @@ func (k *Keeper) serve(listener *net.UnixListener) {
 		if err != nil {
 			return
 		}
-		go k.handle(conn)
+		k.clients.Go(func() { k.handle(conn) })
 	}
 }
 
@@ -77,10 +77,26 @@ func (k *Keeper) handle(conn *net.UnixConn) {
 	}
 }
 
-// conclude answers those who decide on the VM's end. The keeper ends only when they have their answers.
+// awaitAnswers returns when all clients have their answers: they end with this process. A script or a session ends with the VM, and its client is to
+// hear why.
+func (k *Keeper) awaitAnswers() {
+	answered := make(chan struct{})
+	go func() {
+		k.clients.Wait()
+		close(answered)
+	}()
+	limit := time.NewTimer(answerLimit)
+	defer limit.Stop()
+	select {
+	case <-answered:
+	case <-limit.C:
+		k.log.Printf("somebody has no answer after %s", answerLimit)
+	}
+}
+
+// conclude answers those who decide on the VM's end.
 func (k *Keeper) conclude(conn *net.UnixConn, req Request, reply Reply) {
 	var e ending
-	var ok bool
 	switch {
 	case req.Op == opHold:
 		if req.For <= 0 {
@@ -88,18 +104,14 @@ func (k *Keeper) conclude(conn *net.UnixConn, req Request, reply Reply) {
 			_ = send(conn, reply)
 			return
 		}
-		e, ok = k.askHold(req.For)
+		e = k.askHold(req.For)
 	case req.Op == opRelease && req.Force:
-		e, ok = k.ask(forciblyEnd)
+		e = k.ask(forciblyEnd)
 	case req.Op == opRelease:
-		e, ok = k.ask(released)
+		e = k.ask(released)
 	default:
-		e, ok = k.ask(stopAsked)
+		e = k.ask(stopAsked)
 	}
-	if !ok {
-		return
-	}
-	defer k.answers.Done()
 	reply.HeldUntil, reply.HoldFor = e.heldUntil, e.holdFor
 	if e.err != nil {
 		reply.Failed = packFailure(e.err)
@@ -195,7 +207,7 @@ func (k *Keeper) shell(ctx context.Context, l *link, wanted string) (string, err
 func (k *Keeper) explain(ctx context.Context, l *link, err error) error {
 	switch cause := context.Cause(ctx); {
 	case k.condemned.Err() != nil:
-		return job.Infrastructure(fmt.Errorf("the VM is being destroyed: %w", context.Cause(k.condemned)), "")
+		return k.whyCondemned()
 	case cause != nil && !errors.Is(err, cause): // where the script could not be ended quite
 		return job.Infrastructure(fmt.Errorf("%w (%w)", err, cause), "")
 	case cause != nil:
@@ -214,12 +226,19 @@ func (k *Keeper) explain(ctx context.Context, l *link, err error) error {
 	}
 }
 
+// whyCondemned is what those are told whom the VM is taken away from.
+func (k *Keeper) whyCondemned() error {
+	return job.Infrastructure(fmt.Errorf("the VM is being destroyed: %w", context.Cause(k.condemned)), "")
+}
+
 // link returns the connection to the guest. One that broke is made anew, as long as the VM lives: a script may have restarted the SSH
 // server, and the stages after it deserve a try.
 func (k *Keeper) link(ctx context.Context) (*link, error) {
 	k.linking.Lock()
 	defer k.linking.Unlock()
 	select {
+	case <-k.condemned.Done():
+		return nil, k.whyCondemned()
 	case <-k.vmGone:
 		return nil, job.Infrastructure(k.lost, "")
 	default:
@@ -244,6 +263,9 @@ func (k *Keeper) link(ctx context.Context) (*link, error) {
 		}
 	}()
 	l, err := k.reach(ctx, &link{addr: l.addr, hostKey: l.hostKey, login: l.login}, func(rung, *link) {})
+	if err != nil && k.condemned.Err() != nil {
+		err = k.whyCondemned()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -149,7 +149,7 @@ func changes(ctx context.Context, sizes <-chan guest.Size) <-chan struct{} {
 // whyOver explains why a session is over that did not end by itself.
 func (k *Keeper) whyOver(ctx context.Context, l *link, err error) error {
 	if k.condemned.Err() != nil {
-		return job.Infrastructure(fmt.Errorf("the VM is being destroyed: %w", context.Cause(k.condemned)), "")
+		return k.whyCondemned()
 	}
 	if err == nil {
 		return nil
