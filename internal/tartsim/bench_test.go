@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"gitlab-runner-tart-driver/internal/tartsim/guest"
 	"gitlab-runner-tart-driver/internal/tartsim/tartcmd"
 	"gitlab-runner-tart-driver/internal/tartsim/tarthome"
 )
@@ -60,7 +61,7 @@ func runTests(m *testing.M) (int, error) {
 }
 
 // patience bounds every wait of the tests; none of them is expected to take long.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // bench is a TART_HOME of one test and a way to call tart in it.
 type bench struct {
@@ -220,6 +221,7 @@ func (r *run) wait() int {
 func (r *run) record() tartcmd.RunRecord {
 	r.b.t.Helper()
 	var record tartcmd.RunRecord
+	vm := &tarthome.VM{Dir: filepath.Join(r.b.home, "vms", r.name), Name: r.name}
 	r.b.until("the guest of "+r.name+" is started", func() error {
 		select {
 		case <-r.ended:
@@ -227,13 +229,25 @@ func (r *run) record() tartcmd.RunRecord {
 		default:
 		}
 		var err error
-		record, err = tartcmd.LoadRunRecord(&tarthome.VM{Dir: filepath.Join(r.b.home, "vms", r.name), Name: r.name})
+		record, err = tartcmd.LoadRunRecord(vm)
 		if err == nil && record.PID != r.cmd.Process.Pid {
 			err = errors.New("the record is of an earlier run")
+		}
+		if err == nil {
+			err = takesOrders(vm)
 		}
 		return err
 	})
 	return record
+}
+
+// takesOrders fails while `tartsim freeze` and its like don't reach a run: its socket comes after the guest, and a run that was killed leaves one.
+func takesOrders(vm *tarthome.VM) error {
+	conn, err := guest.DialUnix(vm.Path(tarthome.SocketName))
+	if err == nil {
+		err = conn.Close()
+	}
+	return err
 }
 
 // until tries something until it works.

@@ -286,17 +286,24 @@ func TestBootSequence(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.configure(map[string]any{"isolation": simconf.IsolationNone, "ssh_port": 2222})
+	b.sim("image", "create", "late", "--lease-delay", "1h", "--ssh-delay", "1h")
 	b.sim("image", "create", "base", "--lease-delay", "300ms", "--ssh-delay", "600ms")
+	b.must("clone", "late", "waits")
 	b.must("clone", "base", "vm")
+	waits := b.start("waits")
+	address := waits.address()
 	r := b.start("vm")
-	address := r.address()
-	if _, err := ssh.Dial("tcp", address, clientConfig("admin", "admin")); err == nil || !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("SSH before its time: %v, want connection refused", err)
-	}
-	if got := b.must("ip", "vm", "--wait", "20"); got != r.record().Address+"\n" {
+	if got := b.must("ip", "vm", "--wait", "120"); got != r.record().Address+"\n" {
 		t.Errorf("ip: %q, want %s", got, r.record().Address)
 	}
 	mustShell(t, r.login(), "true")
+	// The one that was started first has nothing of that yet.
+	if _, err := ssh.Dial("tcp", address, clientConfig("admin", "admin")); err == nil || !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("SSH before its time: %v, want connection refused", err)
+	}
+	if out := b.tart("ip", "waits"); out.code != 1 || out.stdout != "" {
+		t.Errorf("ip before its time: %+v", out)
+	}
 }
 
 func TestRebootAndShutdownFromInside(t *testing.T) {

@@ -122,14 +122,13 @@ func TestStaleLease(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.plain(nil)
-	b.sim("image", "create", "slow", "--lease-delay", "3s")
-	b.sim("fault", "set", simconf.StaleLease, "--vm", "vm")
-	b.must("clone", "slow", "vm")
-	r := b.start("vm")
-	real := r.record().Address
-	var stale string
+	b.sim("image", "create", "slow", "--lease-delay", "1h")
+	b.sim("fault", "set", simconf.StaleLease)
+	b.must("clone", "slow", "waits")
+	waits := b.start("waits")
+	real, stale := waits.record().Address, ""
 	b.until("a lease", func() error {
-		stale = strings.TrimSpace(b.tart("ip", "vm").stdout)
+		stale = strings.TrimSpace(b.tart("ip", "waits").stdout)
 		if stale == "" {
 			return errors.New("none")
 		}
@@ -138,8 +137,10 @@ func TestStaleLease(t *testing.T) {
 	if stale == real {
 		t.Fatalf("the stale lease is the real one, %s", real)
 	}
+	b.must("clone", "base", "vm")
+	real = b.start("vm").record().Address
 	b.until("the real lease", func() error {
-		if got := strings.TrimSpace(b.must("ip", "vm")); got != real {
+		if got := strings.TrimSpace(b.tart("ip", "vm").stdout); got != real {
 			return errors.New("still " + got)
 		}
 		return nil
@@ -167,7 +168,7 @@ func TestAddressesAreNotShared(t *testing.T) {
 	b.must("clone", "base", "vm")
 	first := b.start("vm")
 	was := first.record().Address
-	b.must("ip", "vm", "--wait", "10")
+	b.must("ip", "vm", "--wait", "120")
 	b.must("stop", "vm")
 	first.wait()
 	if got := b.start("vm").record().Address; got != was {

@@ -5,12 +5,13 @@ package tartsim_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"gitlab-runner-tart-driver/internal/tartsim/simconf"
 	"gitlab-runner-tart-driver/internal/tartsim/tarthome"
@@ -28,12 +29,19 @@ func TestInterruptedAndKilledCalls(t *testing.T) {
 	if err := clone.Start(); err != nil {
 		t.Fatal(err)
 	}
-	b.until("the clone is under way", func() error {
-		entries, err := os.ReadDir(filepath.Join(b.home, "tmp"))
-		if err == nil && len(entries) == 0 {
-			err = errors.New("nothing in tmp")
+	b.until("the clone is under way", func() error { // its directory is there earlier than what removes it
+		if entries, err := os.ReadDir(filepath.Join(b.home, "tmp")); err != nil || len(entries) == 0 {
+			return errors.Join(errors.New("nothing in tmp"), err)
 		}
-		return err
+		lock, err := tarthome.OpenFileLock(b.home)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+		if free, err := lock.TryLock(); free || err != nil {
+			return errors.Join(errors.New("it has no lock"), err)
+		}
+		return nil
 	})
 	_ = clone.Process.Signal(syscall.SIGINT)
 	err := clone.Wait()
@@ -71,6 +79,18 @@ func TestInterruptedAndKilledCalls(t *testing.T) {
 	}
 }
 
+// waitsForLock fails unless a process waits for somebody else's lock now.
+func waitsForLock(t *testing.T, pid int) error {
+	t.Helper()
+	// https://man7.org/linux/man-pages/man5/proc_locks.5.html: 1: -> FLOCK ADVISORY WRITE 4711 08:01:123 0 EOF
+	for line := range strings.Lines(readAll(t, "/proc/locks")) {
+		if fields := strings.Fields(line); len(fields) > 5 && fields[1] == "->" && fields[5] == strconv.Itoa(pid) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d waits for no lock", pid)
+}
+
 func TestLocks(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -84,11 +104,14 @@ func TestLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := b.start("vm")
-	select {
-	case <-r.ended:
-		t.Fatalf("ended: %q", r.stderr)
-	case <-time.After(200 * time.Millisecond):
-	}
+	b.until("the run waits for the host-wide lock", func() error {
+		select {
+		case <-r.ended:
+			t.Fatalf("ended: %q", r.stderr)
+		default:
+		}
+		return waitsForLock(t, r.cmd.Process.Pid)
+	})
 	if pid, err := home.VM("vm").RunPID(); err != nil || pid != 0 {
 		t.Errorf("running before it has the host-wide lock: %d, %v", pid, err)
 	}
@@ -98,6 +121,9 @@ func TestLocks(t *testing.T) {
 	}
 	global.Close()
 	r.record()
+	if out := r.stdout.String(); out != "" {
+		t.Errorf("after a SIGINT that it does not hear: %q", out)
+	}
 	if pid, err := home.VM("vm").RunPID(); err != nil || pid != r.cmd.Process.Pid {
 		t.Errorf("holder of the lock: %d, %v; want %d", pid, err, r.cmd.Process.Pid)
 	}

@@ -83,7 +83,7 @@ func started(ts *testscript.TestScript, neg bool, args []string) {
 			err = fmt.Errorf("it is run by %d, the record is of %d", pid, record.PID)
 		}
 		if err == nil {
-			_, err = os.Stat(vm.Path(tarthome.SocketName))
+			err = takesOrders(vm)
 		}
 		return err
 	})

@@ -37,11 +37,13 @@ type runner struct {
 
 func (a *app) run() int {
 	r := &runner{app: a, signals: make(chan os.Signal, 8), orders: make(chan simOrder)}
+	signal.Ignore(unix.SIGINT)
 	if err := r.prepare(); err != nil {
 		return a.report(err)
 	}
 	signal.Notify(r.signals, unix.SIGUSR1, unix.SIGUSR2)
 	// From here on SIGINT is heard; what came before is lost.
+	signal.Notify(a.sigint, unix.SIGINT)
 	select {
 	case <-a.sigint:
 	default:
