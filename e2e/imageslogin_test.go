@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/trial"
 )
 
@@ -58,7 +59,7 @@ func (h *mac) script(path, body string) {
 	h.t.Helper()
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
-		err = os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755)
+		err = proctest.WriteProgram(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755)
 	}
 	if err != nil {
 		h.t.Fatal(err)

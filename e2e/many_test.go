@@ -157,9 +157,7 @@ func TestStagesThroughAWrapper(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
 	wrapper := filepath.Join(h.dir, "wrapper")
-	if err := os.WriteFile(wrapper, []byte("#!/bin/sh\n\"$@\"\nexit $?\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	h.script(wrapper, "\"$@\"\nexit $?")
 	r := h.run(job("sleep 3; echo it works"), func(o *trial.Options) {
 		for _, e := range []*trial.Exec{&o.Driver.Config, &o.Driver.Prepare, &o.Driver.Run, &o.Driver.Cleanup} {
 			e.Args = append([]string{e.Path}, e.Args...)
@@ -222,9 +220,7 @@ func TestNoJobResponse(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
 	hide := filepath.Join(h.dir, "old-runner")
-	if err := os.WriteFile(hide, []byte("#!/bin/sh\nunset JOB_RESPONSE_FILE\nexec \"$@\"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	h.script(hide, "unset JOB_RESPONSE_FILE\nexec \"$@\"")
 	r := h.run(job("echo it works"), func(o *trial.Options) {
 		for _, e := range []*trial.Exec{&o.Driver.Config, &o.Driver.Prepare, &o.Driver.Run, &o.Driver.Cleanup} {
 			e.Args = append([]string{e.Path}, e.Args...)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -36,7 +37,7 @@ func newRegistry(t *testing.T, plan ...string) *registry {
 	r := &registry{t: t, dir: t.TempDir()}
 	script := "#!/bin/sh\ncd '" + r.dir + "'\necho \"$*\" >> calls\nenv > env\nread -r outcome < plan\nsed 1d plan > rest; mv rest plan\n" + outcomes
 	for name, content := range map[string]string{"tart": script, "plan": strings.Join(plan, "\n") + "\n", "calls": ""} {
-		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o700); err != nil {
+		if err := proctest.WriteProgram(filepath.Join(r.dir, name), []byte(content), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}

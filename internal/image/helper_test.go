@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 )
 
 // helpers are credential helpers in a directory of their own: name, script, name, script…
@@ -18,7 +19,7 @@ func helpers(t *testing.T, scripts ...string) *Helpers {
 	dir := t.TempDir()
 	for i := 0; i+1 < len(scripts); i += 2 {
 		script := fmt.Sprintf("#!/bin/sh\ncd '%s'\necho \"$*\" >> calls\ncat >> stdin\nenv > env\n%s\n", dir, scripts[i+1])
-		if err := os.WriteFile(filepath.Join(dir, "docker-credential-"+scripts[i]), []byte(script), 0o700); err != nil {
+		if err := proctest.WriteProgram(filepath.Join(dir, "docker-credential-"+scripts[i]), []byte(script), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"log"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -22,6 +21,7 @@ import (
 	"gitlab-runner-tart-driver/internal/guest"
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/job"
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -105,7 +105,7 @@ func newServer(t *testing.T, serve func(n int) bool, login func(n int) bool) *se
 func climber(t *testing.T, s *server, timeout time.Duration) *Keeper {
 	t.Helper()
 	fake := filepath.Join(t.TempDir(), "tart")
-	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho 127.0.0.1\n"), 0o700); err != nil {
+	if err := proctest.WriteProgram(fake, []byte("#!/bin/sh\necho 127.0.0.1\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	client, err := tart.New(fake, []string{"HOME=" + t.TempDir(), "PATH=/usr/bin:/bin"})

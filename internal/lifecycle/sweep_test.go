@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -18,7 +19,7 @@ func TestSweepLeavesEndingJobsAlone(t *testing.T) {
 	calls := filepath.Join(home, "calls")
 	program := filepath.Join(home, "tart")
 	text := fmt.Sprintf("#!/bin/sh\necho \"$1 $2\" >> '%s'\nrm -r \"$TART_HOME/vms/$2\"\n", calls)
-	if err := os.WriteFile(program, []byte(text), 0o700); err != nil {
+	if err := proctest.WriteProgram(program, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	c, err := tart.New(program, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TART_HOME=" + home})

@@ -11,6 +11,7 @@ import (
 
 	"gitlab-runner-tart-driver/internal/host"
 	"gitlab-runner-tart-driver/internal/proc"
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/tart"
 )
 
@@ -65,7 +66,7 @@ func TestKeeperOfAnotherVersion(t *testing.T) {
 	entry.Release()
 
 	fake := filepath.Join(dir, "tart")
-	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho \"$*\" >> '"+dir+"/calls'\n"), 0o700); err != nil {
+	if err := proctest.WriteProgram(fake, []byte("#!/bin/sh\necho \"$*\" >> '"+dir+"/calls'\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	client := func() (*tart.Client, error) { return tart.New(fake, []string{"HOME=" + dir, "PATH=/usr/bin:/bin"}) }

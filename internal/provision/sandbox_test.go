@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 )
 
 // sandbox is a guest of the test's own: a directory in place of /, and a PATH that holds only what the test puts there.
@@ -64,7 +66,7 @@ func (s *sandbox) tool(name, body string) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o700); err != nil {
+	if err := proctest.WriteProgram(path, []byte("#!/bin/sh\n"+body+"\n"), 0o700); err != nil {
 		s.t.Fatal(err)
 	}
 }

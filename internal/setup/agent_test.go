@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gitlab-runner-tart-driver/internal/doctor"
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 )
 
 const plistHead = `<?xml version="1.0"?>
@@ -54,7 +55,7 @@ func mac(t *testing.T, files map[string]string) *doctor.System {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		if err := proctest.WriteProgram(path, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

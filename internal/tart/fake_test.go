@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 )
 
 // fake is an executable `tart` that writes down how it was called and then does what body says, in the language of /bin/sh.
@@ -29,7 +31,7 @@ here='%s'
 env > "$here/env.$1"
 %s
 `, f.dir, body)
-	if err := os.WriteFile(f.path, []byte(script), 0o700); err != nil {
+	if err := proctest.WriteProgram(f.path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return f

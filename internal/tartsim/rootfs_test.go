@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/tartsim/guest"
 )
 
@@ -51,7 +52,7 @@ func makeRootfs(t *testing.T, dir string) {
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(target, data, 0o755); err != nil {
+		if err := proctest.WriteProgram(target, data, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,11 +2,11 @@ package plan
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/trial"
 )
 
@@ -45,7 +45,7 @@ unit:
 	}
 	root := t.TempDir()
 	path := filepath.Join(root, "driver")
-	if err := os.WriteFile(path, []byte(driver), 0o700); err != nil {
+	if err := proctest.WriteProgram(path, []byte(driver), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/trial/civar"
 	"gitlab-runner-tart-driver/internal/trial/gitsource"
 )
@@ -44,7 +45,7 @@ func git(t *testing.T, dir string, env []string, args ...string) string {
 
 func write(t *testing.T, file, content string, mode os.FileMode) {
 	t.Helper()
-	if err := os.WriteFile(file, []byte(content), mode); err != nil {
+	if err := proctest.WriteProgram(file, []byte(content), mode); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(file, mode); err != nil {
