@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -40,12 +39,12 @@ func (s *State) SlotWanted(index int) bool {
 		if index >= n {
 			continue // of no use to that job
 		}
-		if !lockHeld(filepath.Join(s.queueDir(), t.Name())) {
-			continue // nobody waits any more
+		if !s.waits(t.Name()) {
+			continue // not any more, or not yet
 		}
 		slot := s.slotFor(min(n, index+maxSlots), index, given)
 		if slot == index {
-			return true
+			return s.waits(t.Name()) // or it has got one that seemed to be taken by somebody else
 		}
 		given[slot] = true
 	}

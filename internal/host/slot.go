@@ -80,10 +80,12 @@ func (s *State) TakeSlot(ctx context.Context, n int, who Holder, waiting func(Wa
 		if err != nil {
 			return false, err
 		}
+		markWaiting(ticket, false)
 		slot, err = s.tryTake(front, n, who)
 		if slot != nil || err != nil {
 			return slot != nil, err
 		}
+		markWaiting(ticket, true)
 		if time.Now().Before(next) {
 			return false, nil
 		}
@@ -112,6 +114,23 @@ func (s *State) drawTicket(n int) (*Lock, string, error) {
 		// Somebody took the ticket for a dead one's in the instant before it was locked.
 	}
 	return nil, "", err
+}
+
+// markWaiting notes on a ticket whether there was no slot for it. During a try it is not noted: who gets a slot keeps the ticket for a moment, which must not
+// look like a wait for another slot.
+func markWaiting(ticket *Lock, waits bool) {
+	size := int64(0)
+	if waits {
+		size = 1
+	}
+	_ = ticket.f.Truncate(size) // takes no room on a disk; where it fails, a held VM gives way to nobody until its time is over
+}
+
+// waits tells whether somebody has a ticket, and there was no slot for it.
+func (s *State) waits(ticket string) bool {
+	path := filepath.Join(s.queueDir(), ticket)
+	st, err := os.Stat(path)
+	return err == nil && st.Size() > 0 && lockHeld(path)
 }
 
 // front says how many slots each of those in front of a ticket queues up for, and the ticket's place, 1 for the next in line. Tickets of the dead in front of
