@@ -124,3 +124,30 @@ func TestScriptsAreAnsweredForAtTheEnd(t *testing.T) {
 		t.Errorf("at the keeper's end the script's stage has been told %q, %v, %v", reply, err, cerr)
 	}
 }
+
+// TestWhyAScriptIsCutOff has a VM that is seen to end later than its connection, and other reasons that come to light meanwhile.
+func TestWhyAScriptIsCutOff(t *testing.T) {
+	for name, c := range map[string]struct {
+		later  func(k *Keeper, cancel context.CancelCauseFunc)
+		says   string
+		waited time.Duration
+	}{
+		"the VM ends":         {func(k *Keeper, _ context.CancelCauseFunc) { k.lost = errors.New("no power"); close(k.vmGone) }, "no power", 5 * time.Second},
+		"it is taken":         {func(k *Keeper, _ context.CancelCauseFunc) { k.condemn(errors.New(string(stopAsked))) }, "the VM is being destroyed: cleanup asks for it", 5 * time.Second},
+		"a cancel":            {func(_ *Keeper, cancel context.CancelCauseFunc) { cancel(errCanceled) }, "canceled", 5 * time.Second},
+		"the VM is all right": {func(*Keeper, context.CancelCauseFunc) {}, "while the script ran: ", vmEndLimit},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			k := &Keeper{vmGone: make(chan struct{})}
+			k.condemned, k.condemn = context.WithCancelCause(t.Context())
+			ctx, cancel := context.WithCancelCause(k.condemned)
+			defer cancel(nil)
+			began := time.Now()
+			time.AfterFunc(5*time.Second, func() { c.later(k, cancel) })
+			err := k.explain(ctx, &link{}, guest.ErrLost)
+			if waited := time.Since(began); err == nil || !strings.Contains(err.Error(), c.says) || waited != c.waited {
+				t.Errorf("%s: %v after %s, want %q after %s", name, err, waited, c.says, c.waited)
+			}
+		})
+	}
+}

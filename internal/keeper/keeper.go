@@ -37,6 +37,9 @@ const (
 	cancelLimit = 40 * time.Second
 	// lastBytes is how long after a VM's end its last output may take to be read from the connection.
 	lastBytes = 300 * time.Millisecond
+	// vmEndLimit is how long after the loss of a connection the VM may take to be seen to end. A VM that ends takes its connections along, often an instant
+	// before its process is gone, and a busy host takes its time to notice.
+	vmEndLimit = 10 * time.Second
 	// watchInterval is how often the keeper looks whether GitLab Runner still lives.
 	watchInterval = 2 * time.Second
 	// queueInterval is how often the keeper of a held VM looks whether a job waits for its place.

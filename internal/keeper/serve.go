@@ -215,12 +215,13 @@ func (k *Keeper) explain(ctx context.Context, l *link, err error) error {
 	case errors.Is(err, guest.ErrNotStarted):
 		return job.Infrastructure(err, "is the VM's disk full?")
 	}
-	// A VM that ends takes its connections along, often an instant before its process is seen to end.
-	wait := time.NewTimer(2 * time.Second)
+	wait := time.NewTimer(vmEndLimit)
 	defer wait.Stop()
 	select {
 	case <-k.vmGone:
 		return job.Infrastructure(k.lost, "the script did not fail: its VM went away under it")
+	case <-ctx.Done():
+		return k.explain(ctx, l, err)
 	case <-wait.C:
 		return job.Infrastructure(fmt.Errorf("while the script ran: %w", err), "%s", l.lostHint())
 	}

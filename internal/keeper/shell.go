@@ -154,8 +154,8 @@ func (k *Keeper) whyOver(ctx context.Context, l *link, err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, guest.ErrLost) { // a VM that ends takes its connections along, often an instant before it is seen to end
-		limit := time.NewTimer(2 * time.Second)
+	if errors.Is(err, guest.ErrLost) {
+		limit := time.NewTimer(vmEndLimit)
 		defer limit.Stop()
 		select {
 		case <-k.vmGone:
