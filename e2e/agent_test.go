@@ -140,7 +140,7 @@ func TestFrozenGuestByAgent(t *testing.T) {
 				}
 			}
 		})
-	if s := r.Stage("build_script"); s.ExitCode != 2 || !strings.Contains(string(s.Stderr), "the guest agent gave no answer for 30s") {
+	if s := stage(t, r, "build_script"); s.ExitCode != 2 || !strings.Contains(string(s.Stderr), "the guest agent gave no answer for 30s") {
 		t.Errorf("build_script: exit code %d, %q", s.ExitCode, s.Stderr)
 	}
 	h.assertClean()

@@ -167,7 +167,7 @@ func (h *mac) disturb(s crashScenario, points []string, command string) {
 	began := make(chan struct{})
 	var once sync.Once
 	other := h.start(job("echo started; sleep 1000"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { once.Do(func() { close(began) }) }))
-	<-began
+	await(t, other, "the other job's script starts", began)
 	living := h.theVM()
 	done := 0
 	for _, point := range points {

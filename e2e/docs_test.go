@@ -24,15 +24,10 @@ import (
 func TestDocumentation(t *testing.T) {
 	t.Parallel()
 	h := newReader(t)
-	started, ended := make(chan struct{}), make(chan struct{})
+	started := make(chan struct{})
 	tr := h.start(theJob(), func(o *trial.Options) { o.JobID = 4711 },
 		when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
-	go func() { tr.Wait(); close(ended) }()
-	select {
-	case <-started:
-	case <-ended:
-		t.Fatalf("job 4711 ends early: %v", tr.Wait().Err)
-	}
+	await(t, tr, "the script of job 4711 starts", started)
 	for _, page := range pages(t) {
 		t.Run(strings.TrimPrefix(page, "docs/"), func(t *testing.T) { h.as(t).read(page) })
 	}

@@ -56,10 +56,7 @@ func (h *mac) withUmask(umask string) func(*trial.Options) {
 // assertPrivate checks that nobody else can use what is in the state directory, and returns its sockets.
 func (h *mac) assertPrivate() (sockets []string) {
 	h.t.Helper()
-	err := filepath.WalkDir(h.state(), func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
+	err := walkLiving(h.state(), func(path string, d fs.DirEntry) error {
 		st, err := d.Info()
 		if err != nil {
 			return err

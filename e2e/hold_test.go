@@ -53,7 +53,7 @@ func testHoldFailedJob(t *testing.T, h *mac) {
 	r := h.run(failing("30m"))
 	want(t, r, trial.Failed, trial.ScriptFailure, 3)
 	says(t, r, "its VM is held for 30m0s afterwards", "gitlab-runner-tart-driver ssh "+id(r))
-	cleanup := r.Stage("cleanup")
+	cleanup := stage(t, r, "cleanup")
 	if cleanup.ExitCode != 0 || len(cleanup.Stderr) > 0 || !strings.Contains(string(cleanup.Stdout), "gitlab-runner-tart-driver ssh "+id(r)) {
 		t.Errorf("cleanup ends with %d and says %q, %q", cleanup.ExitCode, cleanup.Stdout, cleanup.Stderr)
 	}
@@ -133,8 +133,8 @@ func TestHoldEndsWithItsTime(t *testing.T) {
 	h := newMac(t)
 	r := h.run(failing("2s"))
 	want(t, r, trial.Failed, trial.ScriptFailure, 3)
-	if !strings.Contains(string(r.Stage("cleanup").Stdout), "is held until") {
-		t.Errorf("not held: %s", r.Stage("cleanup").Stdout)
+	if cleanup := stage(t, r, "cleanup"); !strings.Contains(string(cleanup.Stdout), "is held until") {
+		t.Errorf("not held: %s", cleanup.Stdout)
 	}
 	h.eventually("the VM is gone", func() bool { return len(h.vms()) == 0 })
 	h.assertClean()
@@ -246,7 +246,7 @@ func TestHoldByHand(t *testing.T) {
 	h := newMac(t)
 	started := make(chan struct{})
 	tr := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
-	<-started
+	await(t, tr, "the script starts", started)
 	number := strconv.FormatInt(tr.JobID(), 10)
 	h.expect(1, "its job still runs", "release", number)
 	h.expect(0, "will be held for 30m0s when the job is over", "hold", number)
@@ -284,18 +284,11 @@ func testShellInLiveJob(t *testing.T, h *mac) {
 	gate := make(chan struct{})
 	tr := h.start(job("echo started; until [ -e /tmp/go ]; do sleep 0.1; done; echo finished"),
 		when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(gate) }))
-	<-gate
+	await(t, tr, "the script starts", gate)
 	number := strconv.FormatInt(tr.JobID(), 10)
 	// A shell that is open when the job ends goes with the VM.
-	open := exec.Command(h.bin, "ssh", number, "--", "echo ready; sleep 300")
-	open.Env = h.environ()
-	ready := &waitFor{text: "ready\n", found: make(chan struct{})}
 	var errs bytes.Buffer
-	open.Stdout, open.Stderr = ready, &errs
-	if err := open.Start(); err != nil {
-		t.Fatal(err)
-	}
-	<-ready.found
+	open := h.openShell(number, "echo ready; sleep 300", &errs)
 	h.expect(0, "", "ssh", number, "--", "touch /tmp/go")
 	r := tr.Wait()
 	want(t, r, trial.Success, "", 0)
@@ -307,6 +300,24 @@ func testShellInLiveJob(t *testing.T, h *mac) {
 	h.assertClean()
 }
 
+// openShell is an `ssh` to a job's VM whose command has said that it is ready. It has an input that does not end.
+func (h *mac) openShell(job, command string, stderr io.Writer) *exec.Cmd {
+	h.t.Helper()
+	cmd := exec.Command(h.bin, "ssh", job, "--", command)
+	cmd.Env, cmd.Stderr = h.environ(), stderr
+	in, err := cmd.StdinPipe()
+	ready := &waitFor{text: "ready\n"}
+	if err == nil {
+		err = ready.startWith(cmd, false)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { in.Close() })
+	awaitBefore(h.t, ready.ended, "the command in the VM is ready", ready.found)
+	return cmd
+}
+
 func TestShellIsLimited(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
@@ -314,20 +325,7 @@ func TestShellIsLimited(t *testing.T) {
 	const most = 6
 	var open []*exec.Cmd
 	for range most {
-		cmd := exec.Command(h.bin, "ssh", id(r), "--", "echo ready; read -r x")
-		cmd.Env = h.environ()
-		ready := &waitFor{text: "ready\n", found: make(chan struct{})}
-		cmd.Stdout = ready
-		in, err := cmd.StdinPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer in.Close()
-		open = append(open, cmd)
-		<-ready.found
+		open = append(open, h.openShell(id(r), "echo ready; read -r x", nil))
 	}
 	h.expect(2, "the VM has 6 sessions already", "ssh", id(r), "--", "true")
 	if err := open[0].Process.Kill(); err != nil {

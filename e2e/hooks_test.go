@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"gitlab-runner-tart-driver/internal/trial"
 	"gitlab-runner-tart-driver/internal/trial/civar"
@@ -81,9 +82,9 @@ func assertNoSecret(t *testing.T, h *mac, pid int, cmd string) {
 
 func assertNoSecretInFiles(t *testing.T, dir string) {
 	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
+	err := walkLiving(dir, func(path string, d fs.DirEntry) error {
+		if !d.Type().IsRegular() {
+			return nil
 		}
 		st, err := d.Info()
 		if err != nil {
@@ -103,14 +104,84 @@ func assertNoSecretInFiles(t *testing.T, dir string) {
 	}
 }
 
+// walkLiving looks at all that is in a directory which programs work in. What vanishes meanwhile is left out.
+func walkLiving(dir string, look func(path string, d fs.DirEntry) error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = look(path, d)
+		}
+		if path != dir && errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+// await waits for what a job is to bring about, which it can't do any more when it has ended.
+func await(t *testing.T, tr *trial.Trial, what string, happened <-chan struct{}) {
+	t.Helper()
+	awaitBefore(t, tr.Done(), what, happened)
+}
+
+// awaitBefore waits for something that can't happen any more when something else has.
+func awaitBefore(t *testing.T, ended <-chan struct{}, what string, happened <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-happened:
+		return
+	case <-ended:
+	}
+	select {
+	case <-happened: // at the last moment
+	default:
+		t.Fatalf("that did not happen: %s", what)
+	}
+}
+
+// stage is the last stage of a job that has a name. That there is none is an error.
+func stage(t *testing.T, r *trial.Result, name string) *trial.StageResult {
+	t.Helper()
+	if s := r.Stage(name); s != nil {
+		return s
+	}
+	t.Errorf("the job has no stage %s, but %v", name, r.Names())
+	return &trial.StageResult{Name: name, ExitCode: -1}
+}
+
 // waitFor is an output that tells when a text has been written to it.
 type waitFor struct {
 	text  string
 	found chan struct{}
+	ended chan struct{} // closed when nobody can write any more
 
 	mu   sync.Mutex
 	all  []byte
 	once sync.Once
+}
+
+// startWith starts a program with its output, and with both of its outputs if that is wanted, going to a waitFor.
+func (w *waitFor) startWith(cmd *exec.Cmd, both bool) error {
+	w.found, w.ended = make(chan struct{}), make(chan struct{})
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stdout = in
+	if both {
+		cmd.Stderr = in
+	}
+	err = cmd.Start()
+	in.Close() // or it would never end
+	if err != nil {
+		out.Close()
+		return err
+	}
+	go func() {
+		defer close(w.ended)
+		defer out.Close()
+		_, _ = io.Copy(w, out)
+	}()
+	return nil
 }
 
 func (w *waitFor) Write(p []byte) (int, error) {
@@ -144,15 +215,15 @@ func (h *mac) startRunnerUntil(text, image string, flags ...string) *exec.Cmd {
 	runner := exec.Command(h.bin, append(args, "--", "echo started; sleep 300")...)
 	runner.Env = append(h.environ(), "TMPDIR="+h.temp())
 	runner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out := &waitFor{text: text, found: make(chan struct{})}
-	runner.Stdout, runner.Stderr = out, out
-	if err := runner.Start(); err != nil {
+	out := &waitFor{text: text}
+	if err := out.startWith(runner, true); err != nil {
 		h.t.Fatal(err)
 	}
-	select {
-	case <-out.found:
-	case <-time.After(time.Minute):
-		h.t.Errorf("the job does not start: %s", out.seen())
-	}
+	defer func() {
+		if h.t.Failed() {
+			h.t.Log(out.seen())
+		}
+	}()
+	awaitBefore(h.t, out.ended, "the job starts", out.found)
 	return runner
 }

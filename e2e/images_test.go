@@ -178,12 +178,13 @@ func TestOnePullForAll(t *testing.T) {
 	h.wrapTart(`if [ "$1" = pull ]; then echo 'at the gate'; until [ -e gate ]; do sleep 0.05; done; fi`)
 	pulling := make(chan struct{})
 	first := h.start(imageJob(public), when("prepare", "at the gate", func(*trial.Trial, trial.Process) { close(pulling) }))
-	<-pulling
-	second := h.start(imageJob(public), when("prepare", "waiting: job ", func(*trial.Trial, trial.Process) {
-		if err := os.WriteFile(gate, nil, 0o600); err != nil {
-			t.Error(err)
-		}
-	}))
+	await(t, first, "the pull begins", pulling)
+	waits := make(chan struct{})
+	second := h.start(imageJob(public), when("prepare", "waiting: job ", func(*trial.Trial, trial.Process) { close(waits) }))
+	await(t, second, "the second job waits for the pull", waits)
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Error(err)
+	}
 	r := second.Wait()
 	want(t, r, trial.Success, "", 0)
 	want(t, first.Wait(), trial.Success, "", 0)
@@ -202,7 +203,7 @@ func TestCancelWhileAnotherPulls(t *testing.T) {
 	h.wrapTart(`if [ "$1" = pull ]; then echo 'at the gate'; until [ -e gate ]; do sleep 0.05; done; fi`)
 	pulling := make(chan struct{})
 	first := h.start(imageJob(public), when("prepare", "at the gate", func(*trial.Trial, trial.Process) { close(pulling) }))
-	<-pulling
+	await(t, first, "the pull begins", pulling)
 	second := h.start(imageJob(public), when("prepare", "waiting: job ", func(tr *trial.Trial, _ trial.Process) { tr.Cancel() }))
 	want(t, second.Wait(), trial.Canceled, trial.JobCanceled, 0)
 	first.Cancel() // its pull ends with it

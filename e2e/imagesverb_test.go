@@ -121,9 +121,9 @@ func TestImagesInUseStay(t *testing.T) {
 	j := imageJob(a)
 	j.Script = []string{"echo started; sleep 300"}
 	first := h.start(j, when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
-	<-started
+	await(t, first, "the script starts", started)
 	second := h.start(imageJob(b), when("prepare", "waiting for a place", func(*trial.Trial, trial.Process) { close(waits) }))
-	<-waits
+	await(t, second, "the second job waits", waits)
 	list := h.must("images", "list")
 	for _, row := range []string{a, b, c, "of try/job", "a job that is starting"} {
 		if !strings.Contains(list, row) {

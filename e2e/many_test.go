@@ -18,23 +18,19 @@ import (
 func TestThirdJobWaits(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
-	started := make(chan struct{}, 2)
 	var first []*trial.Trial
 	for range 2 {
-		first = append(first, h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { started <- struct{}{} })))
+		started := make(chan struct{})
+		tr := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
+		await(t, tr, "the script starts", started)
+		first = append(first, tr)
 	}
-	<-started
-	<-started
 	if vms := h.vms(); len(vms) != 2 {
 		t.Errorf("VMs: %v, want two", vms)
 	}
 	waits := make(chan struct{})
 	third := h.start(job("echo my turn"), when("prepare", "waiting for a place", func(*trial.Trial, trial.Process) { close(waits) }))
-	select {
-	case <-waits:
-	case <-third.Done():
-		t.Error("the third job did not wait")
-	}
+	await(t, third, "the third job waits", waits)
 	first[0].Abort()
 	r := third.Wait()
 	want(t, r, trial.Success, "", 0)
@@ -51,7 +47,7 @@ func TestWaitForPlaceHasABound(t *testing.T) {
 	h := newMac(t, "--max-vm-count", "1", "--slot-timeout", "1")
 	started := make(chan struct{})
 	first := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
-	<-started
+	await(t, first, "the script starts", started)
 	r := h.run(job("echo never"))
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
 	says(t, r, "no place for a VM became free within 1s", "--max-vm-count")
@@ -66,7 +62,7 @@ func TestForeignJobID(t *testing.T) {
 	h := newMac(t)
 	started := make(chan struct{})
 	victim := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
-	<-started
+	await(t, victim, "the script starts", started)
 	vm := h.theVM()
 	evil := job("echo evil")
 	evil.Variables = variables("CI_JOB_ID", strconv.FormatInt(victim.JobID(), 10), "TART_DRIVER_VM", vm, "TART_HOME", "/nonexistent", "JOB_RESPONSE_FILE", "/nonexistent",
@@ -79,10 +75,8 @@ func TestForeignJobID(t *testing.T) {
 	if got := h.vms(); !slices.Equal(got, []string{vm}) {
 		t.Errorf("VMs: %v, want %s only", got, vm)
 	}
-	if victim.Cancel(); !slices.Contains(victim.Wait().Names(), "cleanup_file_variables") {
-		t.Errorf("the other job's stages: %v", victim.Wait().Names())
-	}
-	if s := victim.Wait().Stage("cleanup_file_variables"); s.ExitCode != 0 {
+	victim.Cancel()
+	if s := stage(t, victim.Wait(), "cleanup_file_variables"); s.ExitCode != 0 {
 		t.Errorf("the other job's VM is not what it was: %s", s.Stderr)
 	}
 	h.assertClean()
@@ -112,7 +106,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = run.Wait() }()
-	h.eventually("the orphan runs", func() bool { return strings.Contains(h.tartDo("list", "--format", "json"), `"running"`) })
+	h.eventually("the orphan runs", func() bool { return h.runs(orphan) })
 	living := make(chan struct{})
 	other := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(living) }),
 		func(o *trial.Options) {
@@ -122,7 +116,7 @@ func TestSweep(t *testing.T) {
 				}
 			}
 		})
-	<-living
+	await(t, other, "the script starts", living)
 	left := h.vms()
 	slices.Sort(left)
 	for _, name := range foreign {
@@ -137,6 +131,24 @@ func TestSweep(t *testing.T) {
 	other.Wait()
 	slices.Sort(foreign)
 	h.assertClean(foreign...)
+}
+
+// runs tells whether tart runs a VM.
+func (h *mac) runs(vm string) bool {
+	h.t.Helper()
+	var list []struct {
+		Name    string
+		Running bool
+	}
+	if err := json.Unmarshal([]byte(h.tartDo("list", "--format", "json")), &list); err != nil {
+		h.t.Error(err)
+	}
+	for _, v := range list {
+		if v.Name == vm {
+			return v.Running
+		}
+	}
+	return false
 }
 
 // TestWithoutConfigStage works, since config is optional in config.toml.
@@ -316,7 +328,7 @@ func TestCleanupWithMistakes(t *testing.T) {
 		if left {
 			t.Errorf("%s: VM %s is left: %s", name, vm, r.Log)
 		}
-		if said := string(r.Stage(trial.StageCleanup).Stderr); !strings.Contains(said, c.says) {
+		if said := string(stage(t, r, trial.StageCleanup).Stderr); !strings.Contains(said, c.says) {
 			t.Errorf("%s: cleanup says %q, want %q", name, said, c.says)
 		}
 	}

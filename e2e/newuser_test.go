@@ -131,7 +131,7 @@ func TestNewUser(t *testing.T) {
 	u.types(0, "pull-policy", "explain")
 
 	// A shell in the VM, in which a person looks around where the log says.
-	_, where, _ := strings.Cut(string(r.Stage("build_script").Stdout), "\nthe build has failed in ")
+	_, where, _ := strings.Cut(string(stage(t, r, "build_script").Stdout), "\nthe build has failed in ")
 	where, _, _ = strings.Cut(where, "\n")
 	shell, errs, code := u.person(strings.NewReader("cd "+where+"\ncat build.log\n"), "ssh", id(r))
 	if code != 0 || !strings.Contains(shell, "error: no such module: Networking\n") {

@@ -29,11 +29,11 @@ func testSuccess(t *testing.T, h *mac) {
 	if r.PrepareAttempts != 1 {
 		t.Errorf("prepare was tried %d times", r.PrepareAttempts)
 	}
-	build := r.Stage("build_script")
+	build := stage(t, r, "build_script")
 	if !bytes.Contains(build.Stdout, []byte("hello from admin")) || bytes.Contains(build.Stdout, []byte("\nto stderr\n")) || string(build.Stderr) != "to stderr\n" {
 		t.Errorf("streams are mixed up: stdout %q, stderr %q", build.Stdout, build.Stderr)
 	}
-	if out := r.Stage("cleanup"); len(out.Stdout)+len(out.Stderr) != 0 {
+	if out := stage(t, r, "cleanup"); len(out.Stdout)+len(out.Stderr) != 0 {
 		t.Errorf("cleanup has something to say: %q %q", out.Stdout, out.Stderr)
 	}
 	h.assertClean()
@@ -109,7 +109,7 @@ func testLargeOutputByteForByte(t *testing.T, h *mac) {
 	const last = 13_000_000 // seq prints a little more than 100 MB
 	r := h.run(job(fmt.Sprintf("seq 1 %d; seq 1 1000000 >&2", last)))
 	want(t, r, trial.Success, "", 0)
-	s := r.Stage("build_script")
+	s := stage(t, r, "build_script")
 	for _, stream := range []struct {
 		name string
 		got  []byte
@@ -131,7 +131,7 @@ func TestBinaryOutput(t *testing.T) { overTransports(t, testBinaryOutput) }
 func testBinaryOutput(t *testing.T, h *mac) {
 	r := h.run(job("head -c 3000000 /dev/urandom > /tmp/bytes", "echo BEGIN; cat /tmp/bytes; echo; echo END", "sha256sum /tmp/bytes >&2"))
 	want(t, r, trial.Success, "", 0)
-	s := r.Stage("build_script")
+	s := stage(t, r, "build_script")
 	_, data, _ := bytes.Cut(s.Stdout, []byte("BEGIN\n"))
 	data = data[:max(0, bytes.LastIndex(data, []byte("\nEND\n")))]
 	sum := sha256.Sum256(data)
@@ -160,7 +160,7 @@ func testBackgroundProcess(t *testing.T, h *mac) {
 	r := h.run(j)
 	want(t, r, trial.Failed, trial.ScriptFailure, 5)
 	says(t, r, "started", "it still runs")
-	if !bytes.Contains(r.Stage("build_script").Stdout, []byte("\n199999\n200000\n")) {
+	if !bytes.Contains(stage(t, r, "build_script").Stdout, []byte("\n199999\n200000\n")) {
 		t.Error("the script's last words are missing")
 	}
 	h.assertClean()
