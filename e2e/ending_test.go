@@ -24,7 +24,7 @@ const (
 type ending struct {
 	flags, vars []string
 	image       string
-	fault       string // of the stand-in
+	faults      string // of the stand-in, with a comma between
 	script      string
 	// once does something when a stage has printed a text, by default "started" in the job's script.
 	stage, text string
@@ -48,11 +48,11 @@ var endings = map[string]map[string]ending{
 		"the script ends well":            {script: "exit 0"},
 		"the image is pulled":             {image: public},
 		"a variable is misspelled":        {vars: []string{"TART_EXECUTOR_SHEL", "x"}, says: "did you mean TART_EXECUTOR_SHELL?"},
-		"Apple's limit passes":            {fault: "vm-limit --times 2", says: "trying again"},
-		"tart's clone loses a race":       {fault: "clone-gc-race --times 1"},
-		"tart's list fails once":          {image: public, fault: "exits --command list --times 1"},
-		"a stale lease is in the table":   {fault: "stale-lease"},
-		"the lease file is torn at first": {fault: "leases-garbage --times 1"},
+		"Apple's limit passes":            {faults: "vm-limit --times 2", says: "trying again"},
+		"tart's clone loses a race":       {faults: "clone-gc-race --times 1"},
+		"tart's list fails once":          {image: public, faults: "exits --command list --times 1"},
+		"a stale lease is in the table":   {faults: "stale-lease"},
+		"the lease file is torn at first": {faults: "leases-garbage --times 1"},
 	},
 	script: {
 		"the script fails":                 {script: "exit 42", code: 42},
@@ -84,19 +84,19 @@ var endings = map[string]map[string]ending{
 	},
 	host: {
 		"tart is missing":         {flags: []string{"-x", "/nowhere/tart"}, says: "tart executable not found"},
-		"tart's list fails":       {image: public, fault: "exits --command list --text broken", says: "list VMs and images: tart list: broken"},
-		"tart's list is garbage":  {image: public, fault: "list-garbage", says: "its JSON is not understood"},
-		"clone fails":             {fault: "exits --command clone --text broken", says: `clone image "base": tart clone: broken`},
-		"clone fills the disk":    {fault: "clone-enospc", says: "the host's disk is full"},
-		"set fails":               {fault: "exits --command set --text broken", says: "set up the VM: tart set: broken"},
-		"run fails":               {fault: "start-failure", says: "VZErrorDomain"},
-		"keychain is locked":      {fault: "keychain-locked", says: "unlocked login keychain"},
-		"Apple's limit stays":     {fault: "vm-limit", flags: []string{"--slot-timeout", "1"}, says: "hint: Apple allows two"},
-		"no address":              {fault: "never-gets-address", flags: []string{"--timeout", "2"}, says: "the VM got no IP address within 2s"},
-		"no SSH port":             {fault: "sshd-never", flags: []string{"--timeout", "10"}, says: "its SSH port cannot be reached within 10s"},
-		"no SSH server":           {fault: "sshd-drops", flags: []string{"--timeout", "10"}, says: "no SSH server answers within 10s"},
-		"no agent":                {fault: "agent-down", flags: []string{"--timeout", "2", "--transport", "agent"}, says: "guest agent does not answer within 2s"},
-		"VM ends while it boots":  {fault: "dies-after 100ms killed", says: "the VM ended while it started"},
+		"tart's list fails":       {image: public, faults: "exits --command list --text broken", says: "list VMs and images: tart list: broken"},
+		"tart's list is garbage":  {image: public, faults: "list-garbage", says: "its JSON is not understood"},
+		"clone fails":             {faults: "exits --command clone --text broken", says: `clone image "base": tart clone: broken`},
+		"clone fills the disk":    {faults: "clone-enospc", says: "the host's disk is full"},
+		"set fails":               {faults: "exits --command set --text broken", says: "set up the VM: tart set: broken"},
+		"run fails":               {faults: "start-failure", says: "VZErrorDomain"},
+		"keychain is locked":      {faults: "keychain-locked", says: "unlocked login keychain"},
+		"Apple's limit stays":     {faults: "vm-limit", flags: []string{"--slot-timeout", "1"}, says: "hint: Apple allows two"},
+		"no address":              {faults: "never-gets-address", flags: []string{"--timeout", "2"}, says: "the VM got no IP address within 2s"},
+		"no SSH port":             {faults: "sshd-never", flags: []string{"--timeout", "10"}, says: "its SSH port cannot be reached within 10s"},
+		"no SSH server":           {faults: "sshd-drops", flags: []string{"--timeout", "10"}, says: "no SSH server answers within 10s"},
+		"no agent":                {faults: "agent-down", flags: []string{"--timeout", "2", "--transport", "agent"}, says: "guest agent does not answer within 2s"},
+		"VM ends while it boots":  {faults: "never-gets-address, dies-after 100ms killed", says: "the VM ended while it started"},
 		"VM powers off":           {script: started, once: lose("poweroff"), says: "guest has stopped the virtual machine"},
 		"VM crashes":              {script: started, once: lose("crash"), says: "stopped the virtual machine due to error"},
 		"VM is killed":            {script: started, once: lose("kill"), says: "SIGKILL"},
@@ -133,8 +133,10 @@ func TestEveryEnding(t *testing.T) {
 func (h *mac) end(blame string, e ending) {
 	t := h.t
 	t.Helper()
-	if e.fault != "" {
-		h.sim(append([]string{"fault", "set"}, strings.Fields(e.fault)...)...)
+	for fault := range strings.SplitSeq(e.faults, ", ") {
+		if fault != "" {
+			h.sim(append([]string{"fault", "set"}, strings.Fields(fault)...)...)
+		}
 	}
 	if e.script == "" {
 		e.script = "echo it runs"

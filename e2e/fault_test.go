@@ -21,11 +21,11 @@ func testVMDies(t *testing.T, h *mac) {
 		j.AfterScript = []string{"echo never"}
 		r := h.run(j, when("build_script", "started\n", func(_ *trial.Trial, _ trial.Process) { h.sim(how, h.theVM()) }))
 		want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
-		build, after := r.Stage("build_script"), r.Stage("after_script")
+		build, after := stage(t, r, "build_script"), stage(t, r, "after_script")
 		if !strings.Contains(string(build.Stderr), cause) {
 			t.Errorf("%s: build_script says %q, want %q", how, build.Stderr, cause)
 		}
-		if after == nil || after.ExitCode != 2 || !strings.Contains(string(after.Stderr), cause) {
+		if after.ExitCode != 2 || !strings.Contains(string(after.Stderr), cause) {
 			t.Errorf("%s: after_script: %+v", how, after)
 		}
 	}
@@ -40,7 +40,7 @@ func TestEverythingBeforeTheEndIsLogged(t *testing.T) {
 func testEverythingBeforeTheEndIsLogged(t *testing.T, h *mac) {
 	r := h.run(job("seq 1 100000; echo complete; sleep 300"), when("build_script", "\ncomplete\n", func(_ *trial.Trial, _ trial.Process) { h.sim("kill", h.theVM()) }))
 	want(t, r, trial.Failed, trial.RunnerSystemFailure, 0)
-	if n := strings.Count(string(r.Stage("build_script").Stdout), "\n100000\n"); n != 1 {
+	if n := strings.Count(string(stage(t, r, "build_script").Stdout), "\n100000\n"); n != 1 {
 		t.Errorf("the last line is there %d times", n)
 	}
 	h.assertClean()
@@ -68,8 +68,8 @@ func TestKeeperStuck(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
 	r := h.run(job("echo started"), func(o *trial.Options) {
-		o.Hooks.Started = func(_ *trial.Trial, p trial.Process) {
-			if p.Stage == trial.StageCleanup {
+		o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
+			if s.Name == "cleanup_file_variables" { // before cleanup can ask it
 				h.signalKeeper(syscall.SIGSTOP)
 			}
 		}
@@ -89,7 +89,7 @@ func TestWrongPassword(t *testing.T) {
 	if r.PrepareAttempts != 1 {
 		t.Errorf("%d attempts", r.PrepareAttempts)
 	}
-	log := string(r.Stage("prepare").Stderr)
+	log := string(stage(t, r, "prepare").Stderr)
 	if n := strings.Count(log, `login refused as user "admin"`); n != 1 || strings.Contains(log, secret) || !strings.Contains(log, "variable TART_SSH_PASSWORD") {
 		t.Errorf("prepare says it %d times: %s", n, log)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gitlab-runner-tart-driver/internal/trial"
 )
@@ -70,9 +71,9 @@ func TestVerbsOfALivingJob(t *testing.T) {
 	h := newMac(t, "--max-vm-count", "1")
 	started, waits := make(chan struct{}), make(chan struct{})
 	first := h.start(job("echo started; sleep 300"), when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
-	<-started
+	await(t, first, "the script starts", started)
 	second := h.start(job("exit 3"), when("prepare", "waiting for a place", func(*trial.Trial, trial.Process) { close(waits) }))
-	<-waits
+	await(t, second, "the second job waits", waits)
 	id, vm, next := strconv.FormatInt(first.JobID(), 10), h.theVM(), strconv.FormatInt(second.JobID(), 10)
 
 	l := h.ps()
@@ -103,7 +104,8 @@ func TestVerbsOfALivingJob(t *testing.T) {
 	}
 
 	tail := h.follow("logs", "-f", id)
-	events := h.follow("events", "-f", "--json", "-n", "0")
+	events := h.follow("events", "-f", "--json", "-n", "1")
+	events.until(`"job":"`) // the last one before: it has read the file, and goes on from there
 	tail.until("ready -> kept")
 	first.Cancel()
 	first.Wait()
@@ -186,6 +188,8 @@ func (h *mac) follow(args ...string) *followed {
 // until reads lines up to one with a text in it.
 func (f *followed) until(text string) {
 	f.t.Helper()
+	limit := time.AfterFunc(2*time.Minute, func() { _ = f.cmd.Process.Kill() }) // a verb that says nothing more would go on for ever
+	defer limit.Stop()
 	for f.lines.Scan() {
 		if strings.Contains(f.lines.Text(), text) {
 			return
