@@ -24,6 +24,8 @@ type mac struct {
 	bin  string
 	// flags are given to every stage.
 	flags []string
+	// jobDir is the job's directory, for stages that are called by themselves; they have one each where it is empty.
+	jobDir string
 }
 
 // newMac makes a host, and sees to it that nothing of it is left when the test ends.
@@ -191,10 +193,11 @@ func (h *mac) endAll() {
 // eventually waits for a condition that something outside of this process brings about.
 func (h *mac) eventually(what string, ok func() bool) {
 	h.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	const limit = 2 * time.Minute // which matters only to a test that fails
+	deadline := time.Now().Add(limit)
 	for !ok() {
 		if time.Now().After(deadline) {
-			h.t.Errorf("not within 30 s: %s", what)
+			h.t.Errorf("not within %s: %s", limit, what)
 			return
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -26,14 +26,15 @@ type ended struct {
 }
 
 // call calls a stage by itself: with a job response of any form, or none where it is nil, and with variables as name, value… Programs in the
-// directory `helpers` are in its PATH.
+// directory `helpers` are in its PATH. The job's directory is h.jobDir, or one that goes at once.
 func (h *mac) call(stage string, response []byte, vars []string, args ...string) ended {
 	h.t.Helper()
-	dir, err := os.MkdirTemp(h.temp(), "custom-executor")
-	if err != nil {
-		h.t.Fatal(err)
+	dir := h.jobDir
+	if dir == "" {
+		var done func()
+		dir, done = h.makeJobDir()
+		defer done()
 	}
-	defer os.RemoveAll(dir)
 	cmd := exec.Command(built.driver, slices.Concat([]string{stage}, h.flags, args)...)
 	cmd.Dir = dir
 	cmd.Env = append(h.environ(), "PATH="+filepath.Join(h.dir, "helpers")+":/usr/bin:/bin:/usr/sbin:/sbin", "TMPDIR="+dir, "BUILD_FAILURE_EXIT_CODE=101", "SYSTEM_FAILURE_EXIT_CODE=102", "BUILD_EXIT_CODE_FILE="+filepath.Join(dir, "code"),
@@ -52,6 +53,16 @@ func (h *mac) call(stage string, response []byte, vars []string, args ...string)
 		h.t.Errorf("%s: %v", stage, err)
 	}
 	return ended{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// makeJobDir makes a directory as GitLab Runner does for an attempt at a job. A keeper ends when it has gone.
+func (h *mac) makeJobDir() (dir string, done func()) {
+	h.t.Helper()
+	dir, err := os.MkdirTemp(h.temp(), "custom-executor")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return dir, func() { os.RemoveAll(dir) }
 }
 
 // responseOf is a job response with fields changed; a name with a dot is a field of an object.
@@ -316,11 +327,7 @@ func TestHostileJobLeavesAnotherAlone(t *testing.T) {
 	other := imageJob(public, "TART_PULL_POLICY", "always")
 	other.Script = []string{"echo started; sleep 300"}
 	victim := h.start(other, when("build_script", "started\n", func(*trial.Trial, trial.Process) { close(started) }))
-	select {
-	case <-started:
-	case <-victim.Done():
-		t.Fatal("the other job does not start")
-	}
+	await(t, victim, "the other job's script starts", started)
 	vm, plain := h.theVM(), calls()
 	h.forgetCalls()
 	j := imageJob(public, "TART_PULL_POLICY", "always", "TART_SSH_USERNAME", "-oProxyCommand="+touch, "TART_SSH_PASSWORD", "$("+touch+")", "TART_REGISTRY", "registry.test",

@@ -131,8 +131,10 @@ func TestSocketIsItsOwnersOnly(t *testing.T) {
 	h.run(j, h.withUmask("0"), when("build_script", "started\n", func(tr *trial.Trial, _ trial.Process) {
 		defer tr.Cancel()
 		for _, s := range h.assertPrivate() {
-			if st, err := os.Stat(s); err != nil || st.Mode().Perm()&0o077 != 0 {
-				t.Errorf("%s: %v %v", s, st.Mode(), err)
+			if st, err := os.Stat(s); err != nil {
+				t.Error(err)
+			} else if st.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s: %v", s, st.Mode())
 			}
 		}
 	}))
@@ -173,6 +175,8 @@ func TestShareInsideAShare(t *testing.T) {
 func TestProjectForgesALine(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
+	var done func()
+	h.jobDir, done = h.makeJobDir()
 	vars := []string{"CI_JOB_ID", "4711", "CI_JOB_IMAGE", "base", "CI_PROJECT_PATH", "x\n" + forged + "\n"}
 	r := h.call("prepare", nil, vars)
 	if r.code != 0 {
@@ -190,6 +194,7 @@ func TestProjectForgesALine(t *testing.T) {
 	}
 	h.sim("fault", "clear")
 	h.call("cleanup", nil, vars)
+	done()
 	h.assertClean()
 }
 
@@ -198,11 +203,18 @@ func TestProjectFloodsAnotherLog(t *testing.T) {
 	t.Parallel()
 	h := newMac(t, "--max-vm-count", "1", "--slot-timeout", "1")
 	vars := []string{"CI_JOB_ID", "4711", "CI_JOB_IMAGE", "base", "CI_PROJECT_PATH", strings.Repeat("a", 100_000)}
-	h.call("prepare", nil, vars)
+	first := h.as(t)
+	var done func()
+	first.jobDir, done = h.makeJobDir()
+	first.call("prepare", nil, vars)
 	r := h.call("prepare", responseOf(t, map[string]any{"image.name": "base"}), nil)
+	if !strings.Contains(r.stderr, "waiting for a place") {
+		t.Errorf("the other job does not wait: %s", r.stderr)
+	}
 	if len(r.stderr) > 20_000 {
 		t.Errorf("prepare has %d bytes to say: %.300s", len(r.stderr), r.stderr)
 	}
-	h.call("cleanup", nil, vars)
+	first.call("cleanup", nil, vars)
+	done()
 	h.assertClean()
 }
