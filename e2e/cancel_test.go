@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,9 +40,10 @@ func testHardCancel(t *testing.T, h *mac) {
 // TestCancelInPrepare cancels at every line that prepare prints: nothing of the VM may be left before cleanup is even called.
 func TestCancelInPrepare(t *testing.T) {
 	t.Parallel()
-	h := newMac(t)
-	// After the last line there is nothing left to cancel: prepare may be done when the signal comes.
+	h := newCrashing(t)
+	// After the last line there is nothing left to cancel: prepare may be done when the signal comes. With the others its keeper does not get that far.
 	for _, line := range prepareLines[:len(prepareLines)-1] {
+		h.crashAt("keeper: guest reached", `while [ "$(ls '`+filepath.Join(h.state(), "vms")+`')" ]; do sleep 0.01; done`)
 		var exit int
 		r := h.run(job("echo never"), func(o *trial.Options) {
 			when("prepare", line, func(tr *trial.Trial, _ trial.Process) { tr.Cancel() })(o)
@@ -61,6 +63,7 @@ func TestCancelInPrepare(t *testing.T) {
 		if r.PrepareAttempts != 1 {
 			t.Errorf("canceled at %q: %d attempts", line, r.PrepareAttempts)
 		}
+		h.crashed() // where it was canceled before that
 	}
 	h.assertClean()
 }
