@@ -43,8 +43,48 @@ func (h *mac) secretsIn(text []byte) (kinds []string) {
 type exposure struct {
 	h  *mac
 	mu sync.Mutex
-	// pulls is how often a `tart pull` was seen with its password.
+	// pulls is how often a `tart pull` was seen with its password, and looks how often it was looked.
 	pulls, looks int
+	// gate holds up each pull until it was looked for.
+	gate *os.File
+}
+
+// atTheGate is what a pull says that is held up.
+const atTheGate = "at the gate"
+
+// newExposure has each pull wait until somebody has looked.
+func (h *mac) newExposure() *exposure {
+	h.t.Helper()
+	path := filepath.Join(h.dir, "gate")
+	err := syscall.Mkfifo(path, 0o600)
+	e := &exposure{h: h}
+	if err == nil {
+		e.gate, err = os.OpenFile(path, os.O_RDWR, 0) // for both, so that it waits for nobody
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { e.gate.Close() })
+	h.wrapTart(`if [ "$1" = pull ]; then echo '` + atTheGate + `'; read -r go < gate; fi`)
+	return e
+}
+
+// process is what the arguments and the environment of a process are, empty where it is gone. Between its start and its exec a process looks like the one
+// that started it, and in the middle of an exec like none: what has changed while it was read is read again.
+func (e *exposure) process(dir string) (cmdline, environ []byte) {
+	e.h.eventually(dir+" stays what it is", func() bool {
+		cmdline, _ = os.ReadFile(dir + "/cmdline")
+		environ, _ = os.ReadFile(dir + "/environ")
+		again, _ := os.ReadFile(dir + "/cmdline")
+		return bytes.Equal(cmdline, again) && (len(cmdline) > 0 || len(environ) == 0)
+	})
+	return cmdline, environ
+}
+
+// isPull tells whether a process is a `tart pull`, or the script that passes for one.
+func (e *exposure) isPull(argv []string) bool {
+	wrapper := e.h.flags[1]
+	return len(argv) > 1 && argv[0] == e.h.tart && argv[1] == "pull" || len(argv) > 2 && argv[1] == wrapper && argv[2] == "pull"
 }
 
 // look reports every secret that it finds, but for those that a process must have: GitLab Runner gives a stage all variables, and `tart pull` gets
@@ -59,9 +99,7 @@ func (e *exposure) look(at string) {
 		if ns, _ := os.Readlink(d + "/ns/pid"); ns != own || filepath.Base(d) == strconv.Itoa(os.Getpid()) {
 			continue // what runs in the guest is looked for there
 		}
-		// In this order: between its start and its exec a process looks like the one that started it.
-		cmdline, _ := os.ReadFile(d + "/cmdline")
-		environ, _ := os.ReadFile(d + "/environ")
+		cmdline, environ := e.process(d)
 		argv := strings.Split(string(cmdline), "\x00")
 		if kinds := e.h.secretsIn(cmdline); len(kinds) > 0 {
 			e.h.t.Errorf("%s: the arguments of %.200q have secrets: %v", at, argv, kinds)
@@ -69,7 +107,7 @@ func (e *exposure) look(at string) {
 		kinds := e.h.secretsIn(environ)
 		switch {
 		case len(kinds) == 0 || len(argv) > 1 && argv[0] == built.driver && slices.Contains([]string{"config", "prepare", "run", "cleanup"}, argv[1]):
-		case len(argv) > 1 && argv[0] == e.h.tart && argv[1] == "pull" && slices.Equal(kinds, []string{"registry"}):
+		case e.isPull(argv) && slices.Equal(kinds, []string{"registry"}):
 			e.pulls++
 		default:
 			e.h.t.Errorf("%s: the environment of %.200q has secrets: %v", at, argv, kinds)
@@ -103,6 +141,11 @@ func (e *exposure) into(o *trial.Options) {
 		if stage != trial.StageCleanup {
 			e.look(fmt.Sprintf("%s, when it says %.60q", stage, data))
 		}
+		if stage == trial.StagePrepare && bytes.Contains(data, []byte(atTheGate)) {
+			if _, err := e.gate.WriteString("go\n"); err != nil {
+				e.h.t.Error(err)
+			}
+		}
 	}
 }
 
@@ -121,7 +164,7 @@ func (h *mac) assertNoSecretsSaid(r *trial.Result, but ...string) {
 func TestSecretsOfEveryKind(t *testing.T) { overTransports(t, testSecretsOfEveryKind) }
 
 func testSecretsOfEveryKind(t *testing.T, h *mac) {
-	h.sim("image", "create", "app", "--registry", private, "--registry-only", "--registry-user", "bot", "--registry-password", h.secretOf("registry"), "--pull-duration", "300ms",
+	h.sim("image", "create", "app", "--registry", private, "--registry-only", "--registry-user", "bot", "--registry-password", h.secretOf("registry"),
 		"--user", "runner", "--password", h.secretOf("guest"))
 	file := filepath.Join(h.dir, "driver.toml")
 	text := "default-ssh-user = 'runner'\ndefault-ssh-password = '" + h.secretOf("guest") + "'\nregistry-password = '" + h.secretOf("operator") + "'\n"
@@ -136,7 +179,7 @@ func testSecretsOfEveryKind(t *testing.T, h *mac) {
 		"DOCKER_AUTH_CONFIG", `{"auths":{"private.test":{"auth":"`+base64.StdEncoding.EncodeToString([]byte("bot:"+h.secretOf("docker")))+`"}}}`,
 		"CI_REGISTRY", "private.test", "CI_REGISTRY_USER", "bot", "CI_REGISTRY_PASSWORD", h.secretOf("ci")), civar.Variable{Key: "MASKED", Value: h.secretOf("masked"), Masked: true})
 	j.Credentials = []trial.Credentials{{Type: "registry", URL: "private.test", Username: "bot", Password: h.secretOf("own")}}
-	look := &exposure{h: h}
+	look := h.newExposure()
 	r := h.run(j, look.into, func(o *trial.Options) { o.Token = h.secretOf("token") })
 	want(t, r, trial.Success, "", 0)
 	says(t, r, ": pulled ", "masked [MASKED]")
@@ -147,7 +190,7 @@ func testSecretsOfEveryKind(t *testing.T, h *mac) {
 		t.Errorf("the script finds secrets in the VM: %s", build.Stdout)
 	}
 	h.assertNoSecretsSaid(r, "masked")
-	if look.pulls == 0 || look.looks < 15 {
+	if look.pulls == 0 || look.looks < len(r.Stages) {
 		t.Errorf("looked %d times, and saw the registry's password with its pull %d times", look.looks, look.pulls)
 	}
 	h.assertNoSecretsInState("at the end")
