@@ -85,7 +85,7 @@ type Options struct {
 // Hooks observe a job. Each may be nil. They are called in the goroutine that runs the stage (Output: in those that read its output), so
 // they hold it up while they run. They may call the methods of the Trial, except Wait.
 type Hooks struct {
-	// Started is called when the process of a stage has been started.
+	// Started is called when the process of a stage has been started, and returns before any of its output is read.
 	Started func(t *Trial, p Process)
 	// Output is called with every piece of output of a stage, before anything is filtered out. data must not be kept.
 	Output func(t *Trial, stage string, stream Stream, data []byte)

@@ -2,8 +2,12 @@ package trial
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"gitlab-runner-tart-driver/internal/trial/script"
@@ -65,6 +69,28 @@ func TestOrderOfStages(t *testing.T) {
 				t.Errorf("failed with %q (%v), want %q", r.FailureReason, r.Err, tt.reason)
 			}
 		})
+	}
+}
+
+// TestStartedComesBeforeOutput has a stage whose output is there before the test has heard of its process.
+func TestStartedComesBeforeOutput(t *testing.T) {
+	b := newBench(t)
+	written := filepath.Join(b.dir, "written")
+	b.opts.Environ = append(b.opts.Environ, "FAKE_prepare=out early; facts "+written)
+	var heard atomic.Bool
+	b.opts.Hooks.Started = func(_ *Trial, p Process) {
+		for _, err := os.Stat(written); p.Stage == StagePrepare && err != nil; _, err = os.Stat(written) {
+			runtime.Gosched()
+		}
+		heard.Store(p.Stage == StagePrepare)
+	}
+	b.opts.Hooks.Output = func(_ *Trial, stage string, _ Stream, data []byte) {
+		if stage == StagePrepare && !heard.Load() {
+			t.Errorf("%q comes before its process", data)
+		}
+	}
+	if r := b.run(); string(r.Stage(StagePrepare).Stdout) != "early" {
+		t.Errorf("prepare says %q", r.Stage(StagePrepare).Stdout)
 	}
 }
 

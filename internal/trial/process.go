@@ -39,6 +39,7 @@ func (p *process) run(ctx context.Context) error {
 		return fmt.Errorf("failed to start command: %w", err)
 	}
 	p.started(p.cmd.Process.Pid)
+	p.attend()
 	select {
 	case err := <-p.ended:
 		return err
@@ -63,10 +64,15 @@ func (p *process) start() error {
 		return err
 	}
 	p.pipes = []io.ReadCloser{stdout, stderr}
+	return nil
+}
+
+// attend takes the output of the process up to its end. It comes after the word that the process has been started: who is told of output knows whose it is.
+func (p *process) attend() {
 	p.ended = make(chan error, 1)
 	var copies sync.WaitGroup
-	for from, to := range map[io.Reader]io.Writer{stdout: p.stdout, stderr: p.stderr} {
-		copies.Go(func() { io.Copy(to, from) })
+	for i, to := range []io.Writer{p.stdout, p.stderr} {
+		copies.Go(func() { io.Copy(to, p.pipes[i]) })
 	}
 	go func() {
 		// Only then is the process reaped: until its pipes are closed its number stays taken, so that signals to its group can't reach
@@ -74,7 +80,6 @@ func (p *process) start() error {
 		copies.Wait()
 		p.ended <- p.cmd.Wait()
 	}()
-	return nil
 }
 
 // kill ends the process group.

@@ -61,16 +61,6 @@ func TakeAddress(wanted netip.Addr, netns bool) (*Address, error) {
 	return nil, fmt.Errorf("no free address in %s", pool)
 }
 
-// UnusedAddress is an address of the pool that no guest has now; nobody answers there.
-func UnusedAddress(netns bool) (netip.Addr, error) {
-	a, err := TakeAddress(netip.Addr{}, netns)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	a.Release()
-	return a.IP, nil
-}
-
 // Release gives the address back.
 func (a *Address) Release() { _ = a.held.Close() }
 

@@ -72,9 +72,6 @@ func (m *Machine) Plug() error { return ErrNoGuests }
 // TakeAddress fails.
 func TakeAddress(netip.Addr, bool) (*Address, error) { return nil, ErrNoGuests }
 
-// UnusedAddress fails.
-func UnusedAddress(bool) (netip.Addr, error) { return netip.Addr{}, ErrNoGuests }
-
 // Release does nothing.
 func (a *Address) Release() {}
 

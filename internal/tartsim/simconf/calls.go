@@ -108,6 +108,7 @@ func ReadCalls(tartHome string) ([]Call, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read calls: %w", err)
 	}
+	data = data[:bytes.LastIndexByte(data, '\n')+1] // a line may just be written
 	var calls []Call
 	index := map[string]int{}
 	for n, line := range bytes.Split(data, []byte("\n")) {

@@ -41,8 +41,9 @@ func (r *runner) setTimers() timers {
 // watch is the rest of the VM's life. It returns the exit status of `tart run`.
 func (r *runner) watch() int {
 	if r.fault(simconf.StaleLease) != nil {
-		if other, err := guest.UnusedAddress(false); err == nil {
-			r.putLease(other)
+		if other, err := guest.TakeAddress(netip.Addr{}, false); err == nil {
+			defer other.Release() // nobody else gets it, or that guest would answer there
+			r.putLease(other.IP)
 		}
 	}
 	deaf := r.fault(simconf.SigintIgnored) != nil
