@@ -115,7 +115,7 @@ func assertPlain(t *testing.T, what, text string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
-		if !regexp.MustCompile(`^(error|hint|warning): |^  |^waiting for a place|^pull`).MatchString(line) || strings.HasPrefix(line, "error: "+forged) {
+		if !regexp.MustCompile(`^(error|hint|warning): |^  |^waiting for |^pull`).MatchString(line) || strings.HasPrefix(line, "error: "+forged) {
 			t.Errorf("%s: a line of the log is not the driver's: %.200q", what, line)
 		}
 		if i := strings.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 }); i >= 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"gitlab-runner-tart-driver/internal/guest"
@@ -42,20 +43,60 @@ type contacted struct {
 // contact gets to a guest that runs commands, by the transport that is asked for.
 func (k *Keeper) contact(ctx context.Context, began *time.Time) (*link, guest.Info, error) {
 	var c contacted
+	var at atomic.Int32 // the rung that is next, by SSH
+	defer tellWaits(k.tell, func() string {
+		if k.p.Transport == transportAgent {
+			return agentWaiting
+		}
+		return rungs[rung(at.Load())].waiting
+	})()
 	switch k.p.Transport {
 	case transportAgent:
 		if c = k.byAgent(ctx); c.err == nil {
 			k.step(began, "guest agent answers")
 		}
 	case transportSSH, "":
-		c = k.bySSH(ctx, k.p.Login, func(r rung, l *link) { k.step(began, rungs[r].done(k, l)) })
+		c = k.bySSH(ctx, k.p.Login, func(r rung, l *link) {
+			at.Store(int32(r) + 1)
+			k.step(began, rungs[r].done(k, l))
+		})
 	default:
 		way, login := "", k.p.Login
-		if c, way = eitherWay(ctx, k.byAgent, func(ctx context.Context) contacted { return k.bySSH(ctx, login, func(rung, *link) {}) }); c.err == nil {
+		if c, way = eitherWay(ctx, k.byAgent, func(ctx context.Context) contacted {
+			return k.bySSH(ctx, login, func(r rung, _ *link) { at.Store(int32(r) + 1) })
+		}); c.err == nil {
 			k.step(began, way)
 		}
 	}
 	return c.link, c.info, c.err
+}
+
+// waitTold is how often prepare is told of a wait that goes on.
+const waitTold = 15 * time.Second
+
+// agentWaiting is what a wait for the agent is for, as rungs have it for SSH.
+const agentWaiting = "the VM's guest agent does not answer"
+
+// tellWaits tells prepare now and then what is still waited for, until stop has returned.
+func tellWaits(tell func(Event), what func() string) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		began, tick := time.Now(), time.NewTicker(waitTold)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				tell(Event{Note: fmt.Sprintf("waiting for %s: %s so far", time.Since(began).Round(time.Second), what())})
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
 }
 
 // eitherWay tries both ways at once. The agent is preferred where it is ready in time; the way that works serves the job where the other one
@@ -212,7 +253,7 @@ func agentFinal(ctx context.Context, err error) error {
 
 // agentStuck explains an agent that did not answer in time.
 func agentStuck(limit time.Duration, last error) error {
-	err := fmt.Errorf("the VM's guest agent does not answer within %s", limit)
+	err := fmt.Errorf("%s within %s", agentWaiting, limit)
 	if last != nil {
 		err = fmt.Errorf("%w: %w", err, last)
 	}

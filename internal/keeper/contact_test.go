@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,4 +148,27 @@ func TestWhatIsFinalAboutAnAgent(t *testing.T) {
 	if err := agentFinal(ctx, errors.New("ended")); err != nil {
 		t.Errorf("after the end: %v", err)
 	}
+}
+
+// TestWaitsAreTold has a VM that gets an address after 40 seconds, and a login 10 seconds later.
+func TestWaitsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var told []string
+		what := atomic.Value{}
+		what.Store(rungs[rungAddress].waiting)
+		stop := tellWaits(func(e Event) { told = append(told, fmt.Sprint(time.Since(began), " ", e.Note)) }, func() string { return what.Load().(string) })
+		time.Sleep(40 * time.Second)
+		what.Store(rungs[rungPort].waiting)
+		time.Sleep(10 * time.Second)
+		stop()
+		time.Sleep(time.Hour)
+		want := []string{
+			"15s waiting for 15s: the VM got no IP address so far", "30s waiting for 30s: the VM got no IP address so far",
+			"45s waiting for 45s: the VM has an address, but its SSH port cannot be reached so far",
+		}
+		if !slices.Equal(told, want) {
+			t.Errorf("told was %q, want %q", told, want)
+		}
+	})
 }

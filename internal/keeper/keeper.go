@@ -69,6 +69,7 @@ type Keeper struct {
 	vmGone chan struct{} // closed when the VM has ended by itself
 	lost   error         // why it has; set before vmGone is closed
 
+	telling sync.Mutex     // held while prepare is told of something
 	linking sync.Mutex     // held while a connection to the guest is made
 	shells  sync.Map       // shells that stages asked for, and what the guest has in their place
 	clients sync.WaitGroup // connections whose requests are not answered yet
@@ -225,6 +226,8 @@ const tellLimit = 5 * time.Second
 
 // tell sends an event to prepare, which may be gone: that is noticed elsewhere.
 func (k *Keeper) tell(e Event) {
+	k.telling.Lock()
+	defer k.telling.Unlock()
 	if err := sendWithin(tellLimit, k.control, e); err != nil {
 		k.log.Printf("prepare does not listen: %v", err)
 	}

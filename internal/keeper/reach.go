@@ -45,6 +45,7 @@ const (
 	rungPort
 	rungBanner
 	rungLogin
+	rungCommand // needs no login; it is not climbed by reach
 )
 
 // rungs say what to tell about each rung: once it is reached, and when it isn't in time.
@@ -75,6 +76,7 @@ var rungs = map[rung]struct {
 		waiting: "the VM's SSH server answers, but does not complete a login",
 		hint:    "look at the SSH server in the image",
 	},
+	rungCommand: {waiting: "the login works, but no command has run"},
 }
 
 // reach climbs from where l is (with an address or without) to a login. Each rung has k.p.Timeout from the moment the one below was
