@@ -70,7 +70,7 @@ type Keeper struct {
 	lost   error         // why it has; set before vmGone is closed
 
 	telling sync.Mutex     // held while prepare is told of something
-	linking sync.Mutex     // held while a connection to the guest is made
+	linking turn           // of those who make a connection to the guest
 	shells  sync.Map       // shells that stages asked for, and what the guest has in their place
 	clients sync.WaitGroup // connections whose requests are not answered yet
 

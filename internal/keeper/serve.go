@@ -235,8 +235,14 @@ func (k *Keeper) whyCondemned() error {
 // link returns the connection to the guest. One that broke is made anew, as long as the VM lives: a script may have restarted the SSH
 // server, and the stages after it deserve a try.
 func (k *Keeper) link(ctx context.Context) (*link, error) {
-	k.linking.Lock()
-	defer k.linking.Unlock()
+	end, err := k.linking.take(ctx)
+	switch {
+	case err != nil && k.condemned.Err() != nil:
+		return nil, k.whyCondemned()
+	case err != nil:
+		return nil, asFailure(err, "")
+	}
+	defer end()
 	select {
 	case <-k.condemned.Done():
 		return nil, k.whyCondemned()
@@ -263,7 +269,7 @@ func (k *Keeper) link(ctx context.Context) (*link, error) {
 		case <-ctx.Done():
 		}
 	}()
-	l, err := k.reach(ctx, &link{addr: l.addr, hostKey: l.hostKey, login: l.login}, func(rung, *link) {})
+	l, err = k.reach(ctx, &link{addr: l.addr, hostKey: l.hostKey, login: l.login}, func(rung, *link) {})
 	if err != nil && k.condemned.Err() != nil {
 		err = k.whyCondemned()
 	}
