@@ -253,7 +253,7 @@ func agentFinal(ctx context.Context, err error) error {
 
 // agentStuck explains an agent that did not answer in time.
 func agentStuck(limit time.Duration, last error) error {
-	err := fmt.Errorf("%s within %s", agentWaiting, limit)
+	err := fmt.Errorf("the VM's guest agent does not answer within %s", limit)
 	if last != nil {
 		err = fmt.Errorf("%w: %w", err, last)
 	}
