@@ -25,6 +25,13 @@ func keyboardInteractiveOnly(c *ssh.ServerConfig) {
 	}
 }
 
+// asksNothing is OpenSSH without PAM: it offers keyboard-interactive, and refuses before the first question.
+func asksNothing(c *ssh.ServerConfig) {
+	c.KeyboardInteractiveCallback = func(ssh.ConnMetadata, ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+		return nil, errors.New("no")
+	}
+}
+
 func publicKeyOnly(c *ssh.ServerConfig) {
 	c.PasswordCallback = nil
 	c.PublicKeyCallback = func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, errors.New("no") }
@@ -56,6 +63,9 @@ func TestLoginRefused(t *testing.T) {
 		{"wrong user", nil, Login{User: "somebody", Password: login.Password}, `as user "somebody"`},
 		{"empty password", nil, Login{User: "admin"}, `as user "admin"`},
 		{"wrong answer", keyboardInteractiveOnly, Login{User: "admin", Password: "hunter2"}, `as user "admin"`},
+		{"wrong password, and no question", asksNothing, Login{User: "admin", Password: "hunter2"}, `as user "admin"`},
+		{"no password taken, and no question", func(c *ssh.ServerConfig) { asksNothing(c); c.PasswordCallback = nil }, login, "takes no password"},
+		{"one try only", func(c *ssh.ServerConfig) { c.MaxAuthTries = 1 }, Login{User: "admin", Password: "hunter2"}, `as user "admin"`},
 		{"public key wanted", publicKeyOnly, login, "takes no password"},
 	} {
 		conn := newServer(t, noCommands, c.change).dial()

@@ -72,7 +72,7 @@ func (a *authentication) result(err error) error {
 		return a.open
 	case err == nil && a.login.Key != nil && a.asked == 0:
 		return fmt.Errorf("%w: it asks for nothing", ErrOpen)
-	case err == nil || !strings.Contains(err.Error(), "unable to authenticate"): // x/crypto has no type for this; a network error reads differently
+	case err == nil || !refusal(err):
 		return err
 	case a.login.Key != nil:
 		return fmt.Errorf("%w as user %q with this job's key", ErrAuth, a.login.User)
@@ -81,4 +81,14 @@ func (a *authentication) result(err error) error {
 	default:
 		return fmt.Errorf("%w as user %q", ErrAuth, a.login.User)
 	}
+}
+
+// refusal tells a login that was refused from a connection that broke. x/crypto has no types for this.
+func refusal(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "unable to authenticate") ||
+		// A server may offer keyboard-interactive and ask no question: OpenSSH does without PAM. 51 is SSH_MSG_USERAUTH_FAILURE. RFC 4256, section 3.1
+		strings.Contains(text, "unexpected message type 51 (expected 60)") ||
+		// https://man.openbsd.org/sshd_config#MaxAuthTries
+		strings.Contains(strings.ToLower(text), "too many authentication failures")
 }
