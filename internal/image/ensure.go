@@ -21,6 +21,8 @@ type Puller struct {
 	// Turn waits until nobody else on this host pulls the image, and keeps others from it until release is called. lock goes to tart, so that
 	// its pull keeps others waiting even if this process is killed. It may be nil.
 	Turn func(context.Context) (lock *os.File, release func(), err error)
+	// Came tells, after the turn came, whether who had it before has brought the image; it is asked where the image is not seen in tart's cache. It may be nil.
+	Came func(context.Context) bool
 	// Room refuses where the disk is too full for a pull; Full tells of it while the pull goes on, and ends it. They may be nil.
 	Room, Full func() error
 	// Percent shows progress on a terminal, instead of lines. It may be nil.
@@ -93,7 +95,7 @@ func (p *Puller) pullInTurn(ctx context.Context, ref Reference, policy string) (
 	}
 	crash.Point("image: turn to pull")
 	before, here := client.Cached(ref.Name)
-	if here && policy != "always" {
+	if policy != "always" && (here || p.Came != nil && p.Came(ctx)) {
 		return "pulled meanwhile by another job", nil
 	}
 	if p.Room != nil {

@@ -271,17 +271,20 @@ func TestTurnAndRoom(t *testing.T) {
 	for _, c := range []struct {
 		policy, plan string
 		meanwhile    bool // another job has pulled the image by the time it is our turn
+		came         bool // so it has, and only tart can tell
 		room         error
 		steps        string
 		pulls        int
 		done         string
 	}{
-		{"if-not-present", "ok", false, nil, "turn room release", 1, "pulled"},
-		{"if-not-present", "", true, nil, "turn release", 0, "pulled meanwhile by another job"},
-		{"always", "ok", true, nil, "turn room release", 1, "up to date"},
-		{"always", "", false, full, "turn room release", 0, ""},
-		{"always", "404", false, nil, "turn room release", 1, ""},
-		{"never", "", true, nil, "", 0, ""},
+		{"if-not-present", "ok", false, false, nil, "turn room release", 1, "pulled"},
+		{"if-not-present", "", true, false, nil, "turn release", 0, "pulled meanwhile by another job"},
+		{"if-not-present", "", false, true, nil, "turn release", 0, "pulled meanwhile by another job"},
+		{"always", "ok", true, false, nil, "turn room release", 1, "up to date"},
+		{"always", "ok", false, true, nil, "turn room release", 1, "pulled"},
+		{"always", "", false, false, full, "turn room release", 0, ""},
+		{"always", "404", false, false, nil, "turn room release", 1, ""},
+		{"never", "", true, false, nil, "", 0, ""},
 	} {
 		r := newRegistry(t, c.plan)
 		var said, steps []string
@@ -294,6 +297,7 @@ func TestTurnAndRoom(t *testing.T) {
 			lock, err := os.Open(os.DevNull)
 			return lock, func() { steps = append(steps, "release"); lock.Close() }, err
 		}
+		p.Came = func(context.Context) bool { return c.came }
 		p.Room = func() error { steps = append(steps, "room"); return c.room }
 		done, err := p.Ensure(t.Context(), mustParse(t, "r.example/o/macos:15"), []string{c.policy}, false)
 		if done != c.done || (err == nil) != (c.done != "") || c.room != nil && !errors.Is(err, c.room) {

@@ -35,13 +35,17 @@ func (im *Images) list(ctx context.Context) ([]tart.VM, error) {
 	return rows, nil
 }
 
-// present tells whether an image is on the host. Where it is seen at once, or is pulled anyway, tart need not be asked.
+// present tells whether an image is on the host. Where it is seen at once, or is pulled anyway, tart need not be asked; and it must not be where a pull
+// was broken off, which can go on as long as no other command has come first.
 func (im *Images) present(ctx context.Context, ref image.Reference, policies []string) (bool, error) {
 	if ref.Local() && im.Tart.HasVM(ref.Name) {
 		return true, nil
 	}
 	if _, cached := im.Tart.Cached(ref.Name); cached || slices.Equal(policies, []string{"always"}) && !ref.Local() {
 		return cached, nil
+	}
+	if !ref.Local() && !slices.Contains(policies, "never") && im.Tart.PartlyPulled(ref.Name) {
+		return false, nil
 	}
 	rows, err := im.list(ctx)
 	return slices.ContainsFunc(rows, func(v tart.VM) bool { return v.Name == ref.Name && v.Local() == ref.Local() }), err
@@ -53,17 +57,26 @@ func (im *Images) puller(ctx context.Context, ref image.Reference, logins image.
 	if s.AutoPrune {
 		client = client.AutoPruning()
 	}
+	waited := false
 	return &image.Puller{
 		Tart: client, Insecure: s.InsecurePull, Concurrency: s.PullConcurrency, RetryPause: pullRetryPause, Say: say,
 		Login: func(ctx context.Context) (*image.Login, string) { return logins.Choose(ctx, ref) },
 		Turn: func(ctx context.Context) (*os.File, func(), error) {
 			lock, err := im.State.TurnToPull(ctx, ref.Name, who, func(other host.Holder) {
+				waited = true
 				say("waiting: %s pulls image %s just now", describePuller(other), ref.Name)
 			})
 			if err != nil {
 				return nil, nil, err
 			}
 			return lock.File(), lock.Release, nil
+		},
+		Came: func(ctx context.Context) bool {
+			if !waited {
+				return false
+			}
+			here, err := im.present(ctx, ref, nil)
+			return here && err == nil
 		},
 		Room: func() error { return im.room(ctx, say) }, Full: im.watch(ctx),
 	}

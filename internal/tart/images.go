@@ -2,6 +2,8 @@ package tart
 
 import (
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,6 +71,15 @@ func (c *Client) Cached(reference string) (digest string, ok bool) {
 		return "", true
 	}
 	return filepath.Base(target), true
+}
+
+// PartlyPulled tells whether a pull of HOST/PATH:TAG or HOST/PATH@DIGEST is under way, or was broken off. The next pull goes on where that stopped, unless
+// another command than pull or clone comes first: that deletes what was downloaded.
+// https://github.com/openai/tart/blob/main/Sources/tart/VMDirectory.swift (temporaryDeterministic)
+func (c *Client) PartlyPulled(reference string) bool {
+	sum := md5.Sum([]byte(reference))
+	_, err := os.Lstat(filepath.Join(c.home, "tmp", hex.EncodeToString(sum[:])))
+	return err == nil
 }
 
 // cachePath is where tart keeps an image, or empty for what is no image's name.

@@ -12,6 +12,9 @@ import (
 
 const hex64 = "6f00000000000000000000000000000000000000000000000000000000000000"
 
+// md5OfImage is that of r.example:5000/a/b:15.
+const md5OfImage = "f90a61c51952aad15d2541fdbd299d1d"
+
 // cacheImage puts an image into the fake's cache as tart does: a directory named by the digest, and a link for the tag.
 func (f *fake) cacheImage(host, name, tag string) {
 	f.t.Helper()
@@ -77,6 +80,20 @@ func FuzzCachePath(f *testing.F) {
 }
 
 // TestCloneNeverPulls plays a clone of an image that is gone: tart begins to pull it.
+func TestPartlyPulled(t *testing.T) {
+	f := newFake(t, "")
+	const image = "r.example:5000/a/b:15"
+	if f.client().PartlyPulled(image) {
+		t.Error("found without a home")
+	}
+	if err := os.MkdirAll(filepath.Join(f.dir, ".tart/tmp/"+md5OfImage), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if !f.client().PartlyPulled(image) || f.client().PartlyPulled("r.example:5000/a/b:16") {
+		t.Error("a pull that was broken off is not found, or found for another image")
+	}
+}
+
 func TestCloneNeverPulls(t *testing.T) {
 	for name, body := range map[string]string{
 		"a long pull": "echo 'pulling manifest...'; exec sleep 600",
