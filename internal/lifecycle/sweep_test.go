@@ -48,3 +48,27 @@ func TestSweepLeavesEndingJobsAlone(t *testing.T) {
 		t.Errorf("tart was called so (%v):\n%s", err, raw)
 	}
 }
+
+// TestSweepAsksTartForVMsElsewhere: a wrapper around tart may have set TART_HOME.
+func TestSweepAsksTartForVMsElsewhere(t *testing.T) {
+	s := newStage(t, nil)
+	home := t.TempDir()
+	calls := filepath.Join(home, "calls")
+	program := filepath.Join(home, "tart")
+	orphan := s.State.NewName("1")
+	text := fmt.Sprintf("#!/bin/sh\necho \"$1 $2\" >> '%s'\n[ \"$1\" != list ] || echo '[{\"Source\":\"local\",\"Name\":\"%s\"}]'\n", calls, orphan)
+	if err := os.WriteFile(program, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, err := tart.New(program, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home})
+	if err != nil {
+		t.Fatal(err)
+	}
+	swept := Sweep(t.Context(), s.State, func() (*tart.Client, error) { return c, nil })
+	if !slices.Equal(swept.VMs, []string{orphan}) || len(swept.Errors) > 0 {
+		t.Errorf("swept %+v, want %s", swept, orphan)
+	}
+	if raw, err := os.ReadFile(calls); err != nil || string(raw) != "list --format\ndelete "+orphan+"\n" {
+		t.Errorf("tart was called so (%v):\n%s", err, raw)
+	}
+}

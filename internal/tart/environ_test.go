@@ -124,8 +124,14 @@ func TestHomeOfVMs(t *testing.T) {
 	if got, want := c.VMDir("x"), filepath.Join(f.dir, "elsewhere", "vms", "x"); got != want {
 		t.Errorf("with TART_HOME: got %q, want %q", got, want)
 	}
-	if names, ok := c.VMDirs(); names != nil || !ok {
-		t.Errorf("no home yet: got %q, %v, want no VMs and true", names, ok)
+	if names, ok := c.VMDirs(); names != nil || ok || c.VMDirGone("a") {
+		t.Errorf("no home: got %q, %v, want no VMs and false, and none that is gone", names, ok)
+	}
+	if err := os.MkdirAll(filepath.Join(f.dir, "elsewhere"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if names, ok := c.VMDirs(); names != nil || !ok || !c.VMDirGone("a") {
+		t.Errorf("no VM yet: got %q, %v, want no VMs and true", names, ok)
 	}
 	if err := os.MkdirAll(c.VMDir("b"), 0o700); err != nil {
 		t.Fatal(err)

@@ -159,11 +159,13 @@ func (c *Client) inUse(name string) bool {
 }
 
 // VMDirs lists the names of the directories that hold local VMs, at the price of one directory read instead of a process. It is a
-// hint only: ok is false where the directory can't be read, and names may be of incomplete VMs.
+// hint only: ok is false where the directory can't be read, and names may be of incomplete VMs. Every tart command makes its home; where that is missing,
+// tart has another one, which a wrapper around it may have set.
 func (c *Client) VMDirs() (names []string, ok bool) {
 	dirs, err := os.ReadDir(filepath.Join(c.home, "vms"))
 	if err != nil {
-		return nil, errors.Is(err, os.ErrNotExist)
+		_, herr := os.Stat(c.home)
+		return nil, errors.Is(err, os.ErrNotExist) && herr == nil
 	}
 	for _, d := range dirs {
 		names = append(names, d.Name())
@@ -173,6 +175,9 @@ func (c *Client) VMDirs() (names []string, ok bool) {
 
 // VMDirGone tells whether there is nothing where VMDirs found something.
 func (c *Client) VMDirGone(name string) bool {
+	if _, err := os.Stat(c.home); err != nil {
+		return false // see VMDirs
+	}
 	_, err := os.Lstat(c.VMDir(name))
 	return errors.Is(err, os.ErrNotExist)
 }
