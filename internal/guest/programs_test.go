@@ -1,9 +1,11 @@
 package guest
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -325,5 +327,48 @@ func TestEndProgramSparesOthers(t *testing.T) {
 		if killed := strings.Contains(end.out.String(), "kill"); killed != want || status.Signal != "" {
 			t.Errorf("group %q: got %+v, %q", group, status, end.out.String())
 		}
+	}
+}
+
+// TestEndLeavesTheServerAlone: not every SSH server starts its commands in a process group of their own.
+func TestEndLeavesTheServerAlone(t *testing.T) {
+	if _, err := exec.LookPath("ps"); err != nil {
+		t.Skip(err)
+	}
+	file, script := filepath.Join(t.TempDir(), "f"), "sleep 600 > /dev/null 2>&1 & echo $!; wait"
+	server := exec.Command("/bin/sh", "-c", `"$@"; echo still here`, "server", "/bin/sh", "-c", sshPrologue+runProgram, "grtd", file)
+	server.Stdin = strings.NewReader(input("/bin/sh", script, len(script)))
+	server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	stdout, err := server.StdoutPipe()
+	if err == nil {
+		err = server.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(-server.Process.Pid, syscall.SIGKILL) }()
+	out := bufio.NewReader(stdout)
+	line, err := out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := proc.Of(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := sh(t, endProgram, "", file, "20")
+	if status := end.status(t, end.Run()); status.Code != 0 {
+		t.Errorf("end: got %+v, %q", status, end.err.String())
+	}
+	rest, _ := io.ReadAll(out)
+	if err := server.Wait(); err != nil || string(rest) != "still here\n" {
+		t.Errorf("the server ended with %v and said %q", err, rest)
+	}
+	if !child.WaitGone(time.Minute) {
+		t.Errorf("process %d of the script still runs", pid)
 	}
 }

@@ -115,7 +115,9 @@ func (s *SSH) Survey(ctx context.Context, shell string, dirs ...string) (Info, e
 }
 
 // sshPrologue defines how a program ends that could not begin: by a signal of its own, which the server tells from an exit status.
-const sshPrologue = `t=; no() { kill -ALRM $$; exit 1; }; `
+// OpenSSH starts each command in a session of its own. In the group of a server that doesn't are its other commands, and perhaps the server: there a script is
+// ended by its process tree, for which ps is needed.
+const sshPrologue = `t=; kill -s 0 -- -$$ 2> /dev/null || { command -v ps > /dev/null && t="0 $$"; }; no() { kill -ALRM $$; exit 1; }; `
 
 // run hands a program to whatever login shell the user has.
 func (s *SSH) run(ctx context.Context, program string, args []string, streams Streams) (Status, error) {
