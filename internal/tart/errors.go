@@ -109,7 +109,7 @@ var texts = []struct {
 	{KindAuth, lazy.Regexp(`AuthFailed|code: 40[13]\b|invalid credentials`)},
 	{KindImageNotFound, lazy.Regexp(`code: 404\b|NAME_UNKNOWN|MANIFEST_UNKNOWN`)},
 	{KindBadName, lazy.Regexp(`failed to parse remote name`)},
-	{KindNoSpace, lazy.Regexp(`(?i)no space left on device|NSFileWriteOutOfSpaceError|(not|n.t) enough (disk )?space`)},
+	{KindNoSpace, lazy.Regexp(`(?i)no space left on device|NSFileWriteOutOfSpaceError|(not|n.t) enough (disk )?space|is out of space`)},
 	{KindResources, lazy.Regexp(`LessThanMinimalResourcesError`)},
 	{KindRegistry, lazy.Regexp(`UnexpectedHTTPStatusCode|NSURLErrorDomain|(?i)connection (was )?(lost|refused|reset)|timed out|could not be found|offline`)},
 	// Darwin's words, and Foundation's: https://developer.apple.com/documentation/foundation/nsfilenosuchfileerror

@@ -54,6 +54,7 @@ func TestErrorsAreToldByCodeAndText(t *testing.T) {
 		{stderr: `OCI storage error: a/b:c is not a digest and doesn't point to a digest`, code: 1, kind: KindOther},
 		{stderr: `The file “disk.img” couldn’t be saved: Domain=NSPOSIXErrorDomain Code=28 "No space left on device"`, code: 1, kind: KindNoSpace},
 		{stderr: "The file “disk.img” couldn’t be copied because there isn’t enough space.", code: 1, kind: KindNoSpace},
+		{stderr: "You can’t save the file “disk.img” because the volume “Macintosh HD” is out of space.", code: 1, kind: KindNoSpace},
 
 		{stderr: "Keychain failed to update item: User interaction is not allowed.", code: 1, kind: KindKeychain},
 		{stderr: "Keychain returned unsuccessful status -25308", code: 1, kind: KindKeychain},
