@@ -30,9 +30,16 @@ func (s *SSH) begin() *standby {
 	b := &standby{file: scriptFile(), begun: make(chan struct{})}
 	go func() {
 		defer close(b.begun)
-		for began := time.Now(); ; time.Sleep(roomAgain) {
+		began, again := time.Now(), time.NewTicker(roomAgain)
+		defer again.Stop()
+		for {
 			b.x, b.err = s.start(programLine(runProgram, b.file), nil)
 			if noRoom := (*ssh.OpenChannelError)(nil); !errors.As(b.err, &noRoom) || time.Since(began) > roomPatience {
+				return
+			}
+			select {
+			case <-again.C:
+			case <-s.lost:
 				return
 			}
 		}

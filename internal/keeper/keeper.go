@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log"
 	"net"
 	"net/netip"
@@ -40,14 +39,10 @@ const (
 	// vmEndLimit is how long after the loss of a connection the VM may take to be seen to end. A VM that ends takes its connections along, often an instant
 	// before its process is gone, and a busy host takes its time to notice.
 	vmEndLimit = 10 * time.Second
-	// watchInterval is how often the keeper looks whether GitLab Runner still lives.
-	watchInterval = 2 * time.Second
 	// queueInterval is how often the keeper of a held VM looks whether a job waits for its place.
 	queueInterval = time.Second
 	// answerLimit is how long a keeper whose VM is gone stays until everybody who has asked it for something has an answer.
 	answerLimit = 10 * time.Second
-	// jobDirMisses is how often in a row the job's directory must be missing.
-	jobDirMisses = 2
 )
 
 // Keeper owns one VM.
@@ -292,45 +287,6 @@ func reasonText(e *tart.Error) string {
 		return fmt.Sprintf("tart run exited with code %d and said nothing", e.ExitCode)
 	}
 	return e.Text
-}
-
-// watchOwner looks whether the GitLab Runner process that started the job still lives, and whether that has done with the job: it may do so without a
-// cleanup that works.
-func (k *Keeper) watchOwner() {
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	missed := 0
-	for {
-		select {
-		case <-k.condemned.Done():
-			return
-		case <-tick.C:
-		}
-		k.mu.Lock()
-		gone := k.owner != nil && !k.owner.Alive()
-		k.mu.Unlock()
-		if gone {
-			k.triggers <- runnerGone
-			return
-		}
-		if _, err := os.Stat(k.p.JobDir); k.p.JobDir == "" || !errors.Is(err, fs.ErrNotExist) {
-			missed = 0
-		} else if missed++; missed == jobDirMisses {
-			k.triggers <- jobOver
-			return
-		}
-	}
-}
-
-// learnOwner finds the process that outlives stages from the parents of a second stage, where config had not told its own.
-func (k *Keeper) learnOwner(ancestors []proc.ID) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.owner == nil {
-		if owner, ok := proc.Common(k.p.PrepareAncestors, ancestors); ok {
-			k.owner = &owner
-		}
-	}
 }
 
 // destroy ends the VM and removes everything of it. What it can't remove is left to a sweep, together with the record.

@@ -1,7 +1,7 @@
 // Package keeper is the process that owns one VM from prepare to cleanup, and the client side of its socket.
 //
 // A keeper is the parent of its VM's `tart run`, holds the locks of the VM's record and slot, keeps the one connection to the guest,
-// and destroys the VM in the end: when cleanup asks for it, when the GitLab Runner that started the job is gone, or at the job's
+// and destroys the VM in the end: when cleanup asks for it, when the GitLab Runner that started the job is gone (owner.go), or at the job's
 // deadline. The VM of a job that failed, or that somebody asks for, it may hold a while beyond that (hold.go), and it lets people in (shell.go).
 // It decides nothing about images, settings or exit codes.
 package keeper

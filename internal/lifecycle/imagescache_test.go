@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"gitlab-runner-tart-driver/internal/host"
@@ -19,28 +18,10 @@ const base = "r.example/o/base:15"
 // we know.
 func newImages(t *testing.T) (im *Images, home string) {
 	t.Helper()
-	home = t.TempDir()
-	program := filepath.Join(home, "tart")
-	text := fmt.Sprintf("#!/bin/sh\ncd '%s'\necho \"$1\" >> calls\n[ \"$1\" = list ] || { : > there; exit 0; }\n"+
-		"rows=; [ -e there ] && rows='{\"Source\":\"OCI\",\"Name\":\"%s\"}'\necho \"[$rows]\"\n", home, base)
-	if err := os.WriteFile(program, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	client, err := tart.New(program, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TART_HOME=" + home})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, home := fakeTart(t, `echo "$1" >> calls; [ "$1" = list ] || { : > there; exit 0; }; `+
+		`rows=; [ -e there ] && rows='{"Source":"OCI","Name":"`+base+`"}'; echo "[$rows]"`)
 	s := newStage(t, map[string]string{"disk-reserve": "0"})
 	return &Images{Settings: s.Settings, State: s.State, Tart: client}, home
-}
-
-func callsIn(t *testing.T, home string) string {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(home, "calls"))
-	if err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
-	return strings.Join(strings.Fields(string(raw)), " ")
 }
 
 func mustParse(t *testing.T, name string) image.Reference {
@@ -64,7 +45,7 @@ func TestAPullGoesOn(t *testing.T) {
 		{"none is wanted", base, "never", true, "list"},
 	} {
 		im, home := newImages(t)
-		for _, made := range []string{filepath.Join("tmp", fmt.Sprintf("%x", md5.Sum([]byte(base)))), "there"} {
+		for _, made := range []string{filepath.Join(".tart", "tmp", fmt.Sprintf("%x", md5.Sum([]byte(base)))), "there"} {
 			if err := os.MkdirAll(filepath.Join(home, made), 0o700); err != nil {
 				t.Fatal(err)
 			}

@@ -2,7 +2,9 @@ package lifecycle
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"gitlab-runner-tart-driver/internal/image"
 	"gitlab-runner-tart-driver/internal/job"
 	"gitlab-runner-tart-driver/internal/proc"
+	"gitlab-runner-tart-driver/internal/proc/proctest"
 	"gitlab-runner-tart-driver/internal/settings"
 	"gitlab-runner-tart-driver/internal/tart"
 )
@@ -31,6 +34,31 @@ func newStage(t *testing.T, flags map[string]string) *Stage {
 		t.Fatal(err)
 	}
 	return &Stage{Settings: s, State: state, Job: &job.Job{ID: "42", Key: "42-abc"}, Version: "1.2.3"}
+}
+
+// fakeTart is a tart that a shell script plays, in the home directory of a user of its own.
+func fakeTart(t *testing.T, script string) (c *tart.Client, home string) {
+	t.Helper()
+	home = t.TempDir()
+	program := filepath.Join(home, "tart")
+	if err := proctest.WriteProgram(program, fmt.Appendf(nil, "#!/bin/sh\ncd '%s'\n%s\n", home, script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, err := tart.New(program, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, home
+}
+
+// callsIn are the words that a script has put into the file calls.
+func callsIn(t *testing.T, home string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(home, "calls"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return strings.Join(strings.Fields(string(raw)), " ")
 }
 
 func TestChooseImage(t *testing.T) {
