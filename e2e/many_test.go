@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"gitlab-runner-tart-driver/internal/tartsim/tarthome"
 	"gitlab-runner-tart-driver/internal/trial"
 )
 
@@ -244,14 +245,41 @@ func TestNoJobResponse(t *testing.T) {
 	h.assertClean()
 }
 
-// TestCallsOfAJob counts what a job costs in calls of tart. Only a VM that has no address for three seconds is asked for it.
+// sshdLog is the log of the SSH server in the one job's VM that there is.
+func (h *mac) sshdLog() string {
+	h.t.Helper()
+	logs, err := filepath.Glob(filepath.Join(h.tartHome(), "vms", "grtd-*", tarthome.LogName))
+	if err != nil || len(logs) != 1 {
+		h.t.Errorf("logs of VMs: %q, %v", logs, err)
+		return ""
+	}
+	raw, err := os.ReadFile(logs[0])
+	if err != nil {
+		h.t.Error(err)
+	}
+	return string(raw)
+}
+
+// TestCallsOfAJob counts what a job costs in calls of tart and in logins. Only a VM that has no address for three seconds is asked for it.
 func TestCallsOfAJob(t *testing.T) {
 	t.Parallel()
 	h := newMac(t)
 	want(t, h.run(job("echo it works")), trial.Success, "", 0) // makes the DHCP server's table
 	h.forgetCalls()
-	r := h.run(job("echo it works"))
+	logins := ""
+	r := h.run(job("echo it works"), func(o *trial.Options) {
+		o.Hooks.Ended = func(_ *trial.Trial, s trial.StageResult) {
+			if s.Name == "cleanup_file_variables" {
+				logins = h.sshdLog()
+			}
+		}
+	})
 	want(t, r, trial.Success, "", 0)
+	if !strings.Contains(logins, "ssh server openssh") {
+		t.Log("the guest's SSH server keeps no log: logins are not counted")
+	} else if n := strings.Count(logins, "\nAccepted "); n != 1 {
+		t.Errorf("%d logins in one job:\n%s", n, logins)
+	}
 	took := regexp.MustCompile(`address is \S+ +([0-9.]+) s`).FindSubmatch(r.Log)
 	if took == nil {
 		t.Fatal("the job log does not tell how long the address took")
